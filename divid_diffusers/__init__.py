@@ -1,0 +1,3 @@
+from .models.sequence_encoder import DiViDSequenceEncoder, DiViDTokens
+from .models.unet_static_dynamic import DiViDUNet2DConditionModel
+from .schedulers.scheduling_shared_noise_ddpm import SharedNoiseDDPMScheduler

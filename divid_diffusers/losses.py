@@ -1,0 +1,66 @@
+"""The training objective, L = L_DDPM + lambda L_orth (the paper's equation 5), as pure functions of tensors."""
+
+import torch
+from torch.nn import functional as F
+
+
+def target(
+    prediction_type: str, frames: torch.Tensor, noise: torch.Tensor, alphas_cumprod: torch.Tensor
+) -> torch.Tensor:
+    r"""
+    What the network is asked for. `"epsilon"`: the noise (the paper). `"sample"`: x_0. `"v_prediction"`:
+    `v = sqrt(abar) eps - sqrt(1 - abar) x_0` (Salimans and Ho 2022).
+
+    Args:
+        frames, noise (`torch.Tensor` of shape `(B, N, C, H, W)`): x_0 and eps.
+        alphas_cumprod (`torch.Tensor` of shape `(B,)`): abar at each clip's t.
+    """
+    if prediction_type == "epsilon":
+        return noise
+    if prediction_type == "sample":
+        return frames
+    if prediction_type == "v_prediction":
+        abar = alphas_cumprod.view(-1, 1, 1, 1, 1)
+        return abar.sqrt() * noise - (1 - abar).sqrt() * frames
+    raise ValueError(f"`prediction_type` is {prediction_type!r}: choose 'epsilon', 'v_prediction' or 'sample'.")
+
+
+def ddpm_loss(prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    r"""
+    `(1/N) sum_i mean ||target_i - prediction_i||^2` for each clip, shape `(B,)`; equation 3 is its mean over clips.
+
+    Args:
+        prediction, target (`torch.Tensor` of shape `(B, N, C, H, W)`): as [`target`] defines.
+    """
+    return F.mse_loss(prediction.float(), target.float(), reduction="none").mean(dim=(1, 2, 3, 4))
+
+
+def min_snr_weight(prediction_type: str, alphas_cumprod: torch.Tensor, gamma: float) -> torch.Tensor:
+    r"""
+    Weight of each clip's loss, shape `(B,)`, that makes it `min(SNR, gamma)` times the error in x_0 whatever is predicted
+    (Hang et al. 2023): `min(SNR, gamma) / SNR` for epsilon, `/ (SNR + 1)` for v, and itself for x_0.
+
+    Written with abar instead of SNR so that it stays finite where abar is 0 or 1.
+    """
+    abar = alphas_cumprod
+    if prediction_type == "epsilon":
+        return torch.where(abar > 0, (gamma * (1 - abar) / abar.clamp(min=1e-20)).clamp(max=1), 1.0)
+    if prediction_type == "v_prediction":
+        return torch.minimum(abar, gamma * (1 - abar))
+    return (abar / (1 - abar).clamp(min=1e-20)).clamp(max=gamma)
+
+
+def orthogonality_loss(static: torch.Tensor, dynamic: torch.Tensor) -> torch.Tensor:
+    r"""
+    `L_orth = mean_i cos^2(s, d_i)` (equation 4; this form is our reading). Random directions give `1 / dim`, so a small value
+    alone is no evidence of disentanglement: probe the tokens.
+
+    Args:
+        static (`torch.Tensor` of shape `(B, S)`), dynamic (`(B, N, D)`): tokens; S must equal D.
+    """
+    if static.shape[-1] != dynamic.shape[-1]:
+        raise ValueError(
+            f"The orthogonality term needs tokens of one width, but s has {static.shape[-1]} and d {dynamic.shape[-1]} "
+            "dimensions: set its weight (`--orthogonality_weight`) to 0, or make the widths equal."
+        )
+    return torch.cosine_similarity(static[:, None].float(), dynamic.float(), dim=-1).square().mean()

@@ -1,0 +1,52 @@
+"""Cross-attention of a frame over its two tokens, with keys and values that may have been computed beforehand."""
+
+import torch
+from diffusers.models.attention_processor import Attention
+
+
+# Keys and values of every cross-attention layer, each (frames, 2, width).
+ContextCache = dict[Attention, tuple[torch.Tensor, torch.Tensor]]
+
+
+class StaticDynamicAttnProcessor:
+    r"""
+    Attention over exactly two keys is a gate. With the tokens in the order [s, d_i] the softmax is a sigmoid:
+
+        g   = sigmoid(q . (k_s - k_d) / sqrt(c))          one number per head and pixel
+        out = v_d + g (v_s - v_d)
+
+    which equals stock scaled-dot-product attention and needs no attention matrix. `g` says how much a pixel reads from the
+    static token. `encoder_hidden_states` is either the context `(frames, 2, width)` or a [`ContextCache`].
+    """
+
+    def __call__(
+        self,
+        attn: Attention,
+        hidden_states: torch.Tensor,
+        encoder_hidden_states: torch.Tensor | ContextCache,
+        attention_mask: torch.Tensor | None = None,
+        temb: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        if attention_mask is not None:
+            raise ValueError("There is nothing to mask: drop a token with `drop_static` or `drop_dynamic` instead.")
+        key, value = self.keys_and_values(attn, encoder_hidden_states)
+        query = attn.to_q(hidden_states).unflatten(-1, (attn.heads, -1))
+        gate = self.gate(query, key, attn.scale)
+        value = value.unflatten(-1, (attn.heads, -1))
+        value_static, value_dynamic = value[:, :1], value[:, 1:]
+        out = torch.addcmul(value_dynamic, gate, value_static - value_dynamic).flatten(-2)
+        return attn.to_out[1](attn.to_out[0](out))
+
+    @staticmethod
+    def keys_and_values(attn: Attention, context: torch.Tensor | ContextCache) -> tuple[torch.Tensor, torch.Tensor]:
+        """Keys and values `(frames, 2, heads * c)` of this layer."""
+        if isinstance(context, dict):
+            return context[attn]
+        return attn.to_k(context), attn.to_v(context)
+
+    @staticmethod
+    def gate(query: torch.Tensor, key: torch.Tensor, scale: float) -> torch.Tensor:
+        """The weight `(frames, pixels, heads, 1)` of the static token; query `(frames, pixels, heads, c)`."""
+        key = key.unflatten(-1, (query.shape[2], -1))
+        logits = torch.einsum("flhc,fhc->flh", query, (key[:, 0] - key[:, 1]) * scale)
+        return logits.sigmoid().unsqueeze(-1)

@@ -1,0 +1,255 @@
+"""The decoder: a UNet that denoises every frame given its clip's static token and its own dynamic token."""
+
+import torch
+from diffusers import UNet2DConditionModel
+from diffusers.configuration_utils import register_to_config
+from diffusers.models.resnet import ResnetBlock2D
+from diffusers.models.unets.unet_2d_blocks import CrossAttnDownBlock2D, CrossAttnUpBlock2D
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionOutput
+from einops import rearrange, repeat
+from torch import nn
+from torch.nn import functional as F
+
+from .attention_processor import ContextCache, StaticDynamicAttnProcessor
+from .modeling_utils import StrictLoadingMixin
+
+
+class ResnetCrossAttnDownBlock2D(CrossAttnDownBlock2D):
+    """The stock cross-attention block, down-sampled by a residual block with time embedding instead of a convolution."""
+
+    def __init__(self, out_channels: int, temb_channels: int, resnet_groups: int, add_downsample: bool, **kwargs):
+        norm = {"temb_channels": temb_channels, "resnet_groups": resnet_groups, "resnet_time_scale_shift": "scale_shift"}
+        super().__init__(out_channels=out_channels, add_downsample=False, **norm, **kwargs)
+        self.downsampler = residual_sampler(out_channels, temb_channels, resnet_groups, down=True) if add_downsample else None
+
+    def forward(self, hidden_states, temb=None, **kwargs):
+        hidden_states, output_states = super().forward(hidden_states, temb, **kwargs)
+        if self.downsampler is not None:
+            hidden_states = self.downsampler(hidden_states, temb)
+            output_states += (hidden_states,)
+        return hidden_states, output_states
+
+
+class ResnetCrossAttnUpBlock2D(CrossAttnUpBlock2D):
+    """The stock cross-attention block, up-sampled by a residual block with time embedding instead of a convolution."""
+
+    def __init__(self, out_channels: int, temb_channels: int, resnet_groups: int, add_upsample: bool, **kwargs):
+        norm = {"temb_channels": temb_channels, "resnet_groups": resnet_groups, "resnet_time_scale_shift": "scale_shift"}
+        super().__init__(out_channels=out_channels, add_upsample=False, **norm, **kwargs)
+        self.upsampler = residual_sampler(out_channels, temb_channels, resnet_groups, up=True) if add_upsample else None
+
+    def forward(self, hidden_states, res_hidden_states_tuple, temb=None, **kwargs):
+        hidden_states = super().forward(hidden_states, res_hidden_states_tuple, temb, **kwargs)
+        if self.upsampler is not None:
+            hidden_states = self.upsampler(hidden_states, temb)
+        return hidden_states
+
+
+def residual_sampler(channels: int, temb_channels: int, groups: int, **direction: bool) -> ResnetBlock2D:
+    return ResnetBlock2D(
+        in_channels=channels,
+        out_channels=channels,
+        temb_channels=temb_channels,
+        groups=groups,
+        eps=1e-5,
+        time_embedding_norm="scale_shift",
+        **direction,
+    )
+
+
+class DiViDUNet2DConditionModel(StrictLoadingMixin, UNet2DConditionModel):
+    r"""
+    The noise of every frame given two tokens: `eps_theta(x_t^i, t, s, d_i)` (the paper's equation 2). A frame meets the rest
+    of its clip only through the tokens; there are no temporal layers.
+
+    The context of frame i is two tokens, each through a linear projection of its own: `[W_s s ; W_d d_i]`, shape `(2, A)`
+    with A the attention width. Spatial transformers (self-attention, cross-attention to the context, feed-forward) follow
+    every residual block of the levels that have attention. Scale-shift norm (FiLM) injects the time embedding; residual
+    blocks change the resolution. Multipliers and heads are EncDiff's, whose decoder has each of these switches.
+
+    Args:
+        sample_size (`int`): height and width of a frame in pixels.
+        in_channels, out_channels (`int`): channels of a frame: 3 for RGB, 1 for grey or depth.
+        patch_size (`int`): side of the pixel blocks folded into channels at the input and unfolded at the output; 1 in
+            the paper. 4 makes a UNet sixteen times cheaper per channel (our choice for small machines).
+        block_out_channels (`tuple[int]`): width per level, from full resolution down.
+        layers_per_block (`int`): residual blocks per level on the way down, one more on the way up.
+        attention_levels (`tuple[bool]`): the levels with spatial transformers; the paper's 64 px model has them at 32, 16, 8.
+        num_attention_heads (`int` or `tuple[int]`): heads, per level if a tuple. (The parent calls this
+            `attention_head_dim`.)
+        cross_attention_dim (`int`): A, the width of the projected tokens (our choice: 256).
+        static_dim, dynamic_dim (`int`): S and D, the widths of the encoder's tokens.
+        norm_num_groups (`int`): groups of GroupNorm.
+        prediction_type (`str`): what the output is: `"epsilon"` (the paper), `"v_prediction"` or `"sample"` (x_0). It belongs
+            to the weights; [`DiViDPipeline`] refuses a scheduler that reads the output as something else.
+        static_dropout, dynamic_dropout (`float`): how often training replaces a clip's s, or its d, by a learned null
+            token. Above zero the checkpoint can be guided per factor. The network itself draws nothing: the caller passes
+            `drop_static` and `drop_dynamic`. Zero in the paper.
+    """
+
+    @register_to_config
+    def __init__(
+        self,
+        sample_size: int = 64,
+        in_channels: int = 3,
+        out_channels: int = 3,
+        patch_size: int = 1,
+        block_out_channels: tuple[int, ...] = (128, 256, 512, 512),
+        layers_per_block: int = 2,
+        attention_levels: tuple[bool, ...] = (False, True, True, True),
+        num_attention_heads: int | tuple[int, ...] = 8,
+        cross_attention_dim: int = 256,
+        static_dim: int = 256,
+        dynamic_dim: int = 256,
+        norm_num_groups: int = 32,
+        prediction_type: str = "epsilon",
+        static_dropout: float = 0.0,
+        dynamic_dropout: float = 0.0,
+    ):
+        own_config = dict(self.config)
+        levels = len(block_out_channels)
+        if len(attention_levels) != levels:
+            raise ValueError(
+                f"`attention_levels` has {len(attention_levels)} entries and `block_out_channels` {levels}: give one per level."
+            )
+        if isinstance(num_attention_heads, int):
+            num_attention_heads = (num_attention_heads,) * levels
+        super().__init__(
+            sample_size=sample_size // patch_size,
+            in_channels=in_channels * patch_size**2,
+            out_channels=out_channels * patch_size**2,
+            down_block_types=("ResnetDownsampleBlock2D",) * levels,
+            up_block_types=("ResnetUpsampleBlock2D",) * levels,
+            block_out_channels=tuple(block_out_channels),
+            layers_per_block=layers_per_block,
+            attention_head_dim=tuple(num_attention_heads),
+            cross_attention_dim=cross_attention_dim,
+            norm_num_groups=norm_num_groups,
+            resnet_time_scale_shift="scale_shift",
+        )
+        # The parent has registered its own reading of the names we share: `in_channels` and `sample_size` after folding.
+        self.register_to_config(**own_config)
+
+        temb_channels = self.time_embedding.linear_2.out_features
+        for level in filter(lambda level: attention_levels[level], range(levels)):
+            width, narrower = block_out_channels[level], block_out_channels[max(level - 1, 0)]
+            common = {
+                "out_channels": width,
+                "temb_channels": temb_channels,
+                "resnet_groups": norm_num_groups,
+                "resnet_eps": 1e-5,
+                "num_attention_heads": num_attention_heads[level],
+                "cross_attention_dim": cross_attention_dim,
+            }
+            self.down_blocks[level] = ResnetCrossAttnDownBlock2D(
+                in_channels=narrower, num_layers=layers_per_block, add_downsample=level < levels - 1, **common
+            )
+            self.up_blocks[levels - 1 - level] = ResnetCrossAttnUpBlock2D(
+                in_channels=narrower,
+                prev_output_channel=block_out_channels[min(level + 1, levels - 1)],
+                num_layers=layers_per_block + 1,
+                add_upsample=level > 0,
+                resolution_idx=levels - 1 - level,
+                **common,
+            )
+        self.set_attn_processor(
+            {
+                name: StaticDynamicAttnProcessor() if ".attn2." in name else processor
+                for name, processor in self.attn_processors.items()
+            }
+        )
+
+        self.static_proj = nn.Linear(static_dim, cross_attention_dim)
+        self.dynamic_proj = nn.Linear(dynamic_dim, cross_attention_dim)
+        self.null_static = nn.Parameter(torch.zeros(static_dim))
+        self.null_dynamic = nn.Parameter(torch.zeros(dynamic_dim))
+
+    def context(
+        self,
+        static: torch.Tensor,
+        dynamic: torch.Tensor,
+        drop_static: torch.Tensor | None = None,
+        drop_dynamic: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """
+        Projected tokens of every frame.
+
+        Args:
+            static (`torch.Tensor` of shape `(B, S)`), dynamic (`torch.Tensor` of shape `(B, N, D)`): the tokens.
+            drop_static, drop_dynamic (`torch.BoolTensor` of shape `(B,)`): the clips whose token is replaced by the null
+                token.
+
+        Returns:
+            `torch.Tensor` of shape `(B * N, 2, A)`, frames of a clip next to each other, static token first.
+        """
+        if static.ndim != 2 or dynamic.ndim != 3 or static.shape[0] != dynamic.shape[0]:
+            raise ValueError(
+                "The tokens must be static (batch, S) and dynamic (batch, frames, D) of one batch, but are "
+                f"{tuple(static.shape)} and {tuple(dynamic.shape)}."
+            )
+        if static.shape[-1] != self.config.static_dim or dynamic.shape[-1] != self.config.dynamic_dim:
+            raise ValueError(
+                f"This decoder takes static tokens of width {self.config.static_dim} and dynamic tokens of width "
+                f"{self.config.dynamic_dim}, but got {static.shape[-1]} and {dynamic.shape[-1]}: encode the clips with the "
+                "encoder of the same checkpoint."
+            )
+        if drop_static is not None:
+            static = torch.where(drop_static[:, None], self.null_static, static)
+        if drop_dynamic is not None:
+            dynamic = torch.where(drop_dynamic[:, None, None], self.null_dynamic, dynamic)
+        static = repeat(self.static_proj(static), "b a -> b n a", n=dynamic.shape[1])
+        tokens = torch.stack([static, self.dynamic_proj(dynamic)], dim=2)
+        return rearrange(tokens, "b n two a -> (b n) two a")
+
+    def cache_context(self, context: torch.Tensor) -> torch.Tensor | ContextCache:
+        """
+        Keys and values of all cross-attention layers for a context `(frames, 2, A)`: they do not depend on the noisy frame
+        nor on the time, so a sampler computes them once. Pass the result as `encoder_hidden_states`. If somebody has
+        installed attention processors of their own, the context comes back as it is.
+        """
+        layers = [module for name, module in self.named_modules() if name.endswith(".attn2")]
+        if not all(isinstance(layer.processor, StaticDynamicAttnProcessor) for layer in layers):
+            return context
+        return {layer: layer.processor.keys_and_values(layer, context) for layer in layers}
+
+    def forward(
+        self,
+        sample: torch.Tensor,
+        timestep: torch.Tensor | float | int,
+        encoder_hidden_states: torch.Tensor | ContextCache | None = None,
+        static: torch.Tensor | None = None,
+        dynamic: torch.Tensor | None = None,
+        drop_static: torch.Tensor | None = None,
+        drop_dynamic: torch.Tensor | None = None,
+        return_dict: bool = True,
+        **kwargs,
+    ) -> UNet2DConditionOutput | tuple[torch.Tensor]:
+        """
+        Args:
+            sample (`torch.Tensor` of shape `(B, N, C, H, W)` or `(frames, C, H, W)`): noisy frames.
+            timestep (number, or `torch.Tensor` of shape `(B,)` or `(frames,)`): diffusion step, one per clip of a 5-D sample.
+            encoder_hidden_states: the result of [`context`] or [`cache_context`]; or leave it out and pass
+            static (`(B, S)`), dynamic (`(B, N, D)`): the tokens themselves, with `drop_static` and `drop_dynamic` as in
+                [`context`].
+
+        Returns:
+            [`UNet2DConditionOutput`] with `.sample` shaped like the input, or a tuple with it.
+        """
+        if encoder_hidden_states is None:
+            if static is None or dynamic is None:
+                raise ValueError("The decoder needs `static` and `dynamic` tokens, or `encoder_hidden_states` made of them.")
+            encoder_hidden_states = self.context(static, dynamic, drop_static, drop_dynamic)
+
+        is_clip = sample.ndim == 5
+        if is_clip:
+            batch, num_frames = sample.shape[:2]
+            if torch.is_tensor(timestep) and timestep.ndim == 1 and timestep.shape[0] == batch:
+                timestep = timestep.repeat_interleave(num_frames)
+            sample = rearrange(sample, "b n c h w -> (b n) c h w")
+        patch = self.config.patch_size
+        sample = F.pixel_unshuffle(sample, patch)
+        out = super().forward(sample, timestep, encoder_hidden_states, return_dict=False, **kwargs)[0]
+        out = F.pixel_shuffle(out, patch)
+        if is_clip:
+            out = rearrange(out, "(b n) c h w -> b n c h w", b=batch)
+        return UNet2DConditionOutput(sample=out) if return_dict else (out,)

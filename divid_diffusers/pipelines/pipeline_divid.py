@@ -1,0 +1,423 @@
+"""The pipeline: clips to tokens, tokens to clips, and what one can do in between."""
+
+import copy
+import inspect
+import os
+import tempfile
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from diffusers import DDIMInverseScheduler, DiffusionPipeline
+from diffusers.configuration_utils import register_to_config
+from diffusers.schedulers.scheduling_utils import SchedulerMixin
+from einops import rearrange
+
+from ..models.sequence_encoder import DiViDSequenceEncoder, DiViDTokens
+from ..models.unet_static_dynamic import DiViDUNet2DConditionModel
+from ..schedulers.scheduling_shared_noise_ddpm import Generators, frame_generators, sample_shared_noise
+from .clip_processor import ClipProcessor
+from .pipeline_output import DiViDPipelineOutput
+
+
+class DiViDPipeline(DiffusionPipeline):
+    r"""
+    Static/dynamic disentanglement of video (DiViD): [`encode`] a clip into one static token (who) and one dynamic token per
+    frame (motion), [`reconstruct`] it from them, [`swap`] them between clips, [`interpolate`] them, [`animate`] an image, and
+    [`invert`] a clip to the noise that reproduces it.
+
+    "A clip" below is whatever [`ClipProcessor`] reads: a path or URL of a video or GIF, a folder of frames, a list of PIL
+    images, an array or a tensor. Wherever a clip is taken, so is a list of clips, of equal or different lengths. Frames are
+    cropped around their centre to a square and resized to the model's size.
+
+    Motion is encoded relative to the static frame, whose pose is therefore part of the static token: a swap shows the
+    donor's motion as seen from *its* first frame, performed from the pose of the static clip's static frame.
+
+    Args:
+        encoder ([`DiViDSequenceEncoder`]), unet ([`DiViDUNet2DConditionModel`]): the two trained parts.
+        scheduler ([`SharedNoiseDDPMScheduler`] or any diffusers scheduler): swap it by `from_config`; the noise of a clip
+            stays shared by its frames with all of them.
+        num_inference_steps (`int`): this checkpoint's default number of denoising steps.
+    """
+
+    model_cpu_offload_seq = "encoder->unet"
+    _callback_tensor_inputs = ["latents"]
+
+    @register_to_config
+    def __init__(
+        self,
+        encoder: DiViDSequenceEncoder,
+        unet: DiViDUNet2DConditionModel,
+        scheduler: SchedulerMixin,
+        num_inference_steps: int = 50,
+    ):
+        super().__init__()
+        for name in ("static_dim", "dynamic_dim", "sample_size", "in_channels"):
+            ours, theirs = encoder.config[name], unet.config[name]
+            if ours != theirs:
+                raise ValueError(
+                    f"Encoder and UNet do not fit together: `{name}` is {ours} in one and {theirs} in the other. Load both "
+                    "from one checkpoint."
+                )
+        self.register_modules(encoder=encoder, unet=unet, scheduler=scheduler)
+        self._check_scheduler()
+        self.clip_processor = ClipProcessor()
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path, **kwargs):
+        if kwargs.setdefault("use_safetensors", True) is False:
+            raise ValueError("DiViDPipeline loads weights from safetensors only: leave out `use_safetensors=False`.")
+        return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
+
+    def save_pretrained(self, save_directory: str | os.PathLike, push_to_hub: bool = False, **kwargs):
+        """
+        As [`DiffusionPipeline.save_pretrained`], but whole or not at all: everything is written beside the target first and
+        `model_index.json`, without which a folder is no checkpoint, is moved in last.
+        """
+        if kwargs.get("safe_serialization") is False:
+            raise ValueError("DiViDPipeline saves weights as safetensors only: leave out `safe_serialization=False`.")
+        target = os.path.abspath(save_directory)
+        os.makedirs(target, exist_ok=True)
+        hub_kwargs = {k: kwargs.pop(k) for k in ("repo_id", "commit_message", "private", "token", "create_pr") if k in kwargs}
+        with tempfile.TemporaryDirectory(prefix=".saving-", dir=os.path.dirname(target)) as scratch:
+            try:
+                super().save_pretrained(scratch, **kwargs)
+                for folder, _, files in sorted(os.walk(scratch), reverse=True):  # the top folder last
+                    destination = os.path.join(target, os.path.relpath(folder, scratch))
+                    os.makedirs(destination, exist_ok=True)
+                    for file in files:
+                        os.replace(os.path.join(folder, file), os.path.join(destination, file))
+            except OSError as error:
+                raise OSError(
+                    f"The pipeline was not saved to {target}: {error}. Nothing there was left half-written; make room or "
+                    "choose another folder, and save again."
+                ) from error
+        if push_to_hub:
+            self.push_to_hub(
+                hub_kwargs.pop("repo_id", os.path.basename(target)), variant=kwargs.get("variant"), **hub_kwargs
+            )
+
+    def encode(self, clips: Any, static_frame: int = 0) -> DiViDTokens:
+        """
+        Tokens of a clip or of a list of clips. Differentiable with respect to tensor input.
+
+        Args:
+            clips: one clip or a list of clips.
+            static_frame (`int`): the frame that gives the static token and that motion is relative to.
+
+        Returns:
+            [`DiViDTokens`]: `static` `(B, S)`; `dynamic` `(B, N, D)`, or a list of `(N_b, D)` if the lengths differ.
+        """
+        self.check_inputs()
+        device, dtype = self._execution_device, self.encoder.dtype
+        frames = self.clip_processor.preprocess(
+            clips, size=self.encoder.config.sample_size, num_channels=self.encoder.config.in_channels, device=device
+        )
+        if len({clip.shape[0] for clip in frames}) == 1:
+            return self.encoder(torch.stack(frames).to(dtype), static_frame)
+        tokens = [self.encoder(clip[None].to(dtype), static_frame) for clip in frames]
+        return DiViDTokens(
+            static=torch.cat([each.static for each in tokens]), dynamic=[each.dynamic[0] for each in tokens]
+        )
+
+    def reconstruct(self, clips: Any, static_frame: int = 0, **kwargs) -> DiViDPipelineOutput:
+        """The clip decoded from its own tokens, from noise that knows nothing of it. `kwargs` as in [`__call__`]."""
+        with torch.no_grad():
+            tokens = self.encode(clips, static_frame)
+        return self(tokens.static, tokens.dynamic, **kwargs)
+
+    def swap(self, static_clips: Any, dynamic_clips: Any, static_frame: int = 0, **kwargs) -> DiViDPipelineOutput:
+        """
+        This person, that motion: the static token of `static_clips` with the dynamic tokens of `dynamic_clips`.
+
+        Args:
+            static_clips, dynamic_clips: as many of one as of the other, or a single one of either for all of the other. The
+                output has the length of the dynamic clip.
+            static_frame (`int`): the frame of the static clip that gives its token.
+            kwargs: as in [`__call__`].
+        """
+        with torch.no_grad():
+            static = self.encode(static_clips, static_frame).static
+            dynamic = self.encode(dynamic_clips).dynamic
+        num_static, num_dynamic = len(static), len(dynamic)
+        if num_static == 1:
+            static = static.expand(num_dynamic, -1)
+        elif num_dynamic == 1:
+            dynamic = [dynamic[0]] * num_static
+        elif num_static != num_dynamic:
+            raise ValueError(
+                f"Got {num_static} static and {num_dynamic} dynamic clips: pass as many of one as of the other, or one for all."
+            )
+        return self(static, dynamic, **kwargs)
+
+    def animate(self, images: Any, driving_clips: Any, **kwargs) -> DiViDPipelineOutput:
+        """An image (or a list of clips of one frame) moved by the motion of a driving clip: [`swap`] with a still image."""
+        return self.swap(images, driving_clips, **kwargs)
+
+    def interpolate(
+        self, clip_a: Any, clip_b: Any, factor: str = "static", num_clips: int = 5, static_frame: int = 0, **kwargs
+    ) -> DiViDPipelineOutput:
+        """
+        `num_clips` clips on the straight line between two clips in one factor, the other factor being that of `clip_a`.
+
+        Args:
+            clip_a, clip_b: one clip each; for `factor="dynamic"` of the same length.
+            factor (`str`): `"static"` or `"dynamic"`.
+            num_clips (`int`): how many, both ends included.
+        """
+        if factor not in ("static", "dynamic"):
+            raise ValueError(f"`factor` is {factor!r}: interpolate the 'static' or the 'dynamic' tokens.")
+        if num_clips < 2:
+            raise ValueError(f"`num_clips` is {num_clips}: the two ends alone make 2.")
+        with torch.no_grad():
+            a, b = self.encode(clip_a, static_frame), self.encode(clip_b, static_frame)
+        if len(a.static) != 1 or len(b.static) != 1:
+            raise ValueError("Interpolation runs between two single clips, but a batch was passed: call it once per pair.")
+        static, dynamic = a.static.expand(num_clips, -1), a.dynamic.expand(num_clips, -1, -1)
+        weight = torch.linspace(0, 1, num_clips, device=static.device, dtype=static.dtype)
+        if factor == "static":
+            static = torch.lerp(static, b.static.expand_as(static), weight[:, None])
+        else:
+            if a.dynamic.shape != b.dynamic.shape:
+                raise ValueError(
+                    f"The clips have {a.dynamic.shape[1]} and {b.dynamic.shape[1]} frames: motion can be interpolated only "
+                    "between clips of equal length."
+                )
+            dynamic = torch.lerp(dynamic, b.dynamic.expand_as(dynamic), weight[:, None, None])
+        return self(static, dynamic, **kwargs)
+
+    @torch.no_grad()
+    def invert(self, clips: Any, static_frame: int = 0, num_inference_steps: int = 100) -> torch.Tensor:
+        """
+        The noise x_T from which deterministic sampling gives the clip back (DDIM run backwards, given the clip's tokens).
+        Unlike the noise of training it differs from frame to frame: it holds what the tokens do not. Pass it as `latents`
+        with the same number of steps and a [`DDIMScheduler`] with `timestep_spacing="trailing"`.
+
+        Args:
+            clips: one clip, or several of equal length.
+            num_inference_steps (`int`): steps; the more, the closer the reconstruction.
+
+        Returns:
+            `torch.Tensor` of shape `(B, N, C, H, W)`.
+        """
+        tokens = self.encode(clips, static_frame)
+        if isinstance(tokens.dynamic, list):
+            raise ValueError("Inversion takes clips of one length: invert clips of different lengths one by one.")
+        frames = torch.stack(
+            self.clip_processor.preprocess(
+                clips,
+                size=self.encoder.config.sample_size,
+                num_channels=self.encoder.config.in_channels,
+                device=self._execution_device,
+            )
+        ).to(self.unet.dtype)
+        scheduler = DDIMInverseScheduler.from_config(
+            self.scheduler.config, timestep_spacing="trailing", clip_sample=False, set_alpha_to_one=True
+        )
+        scheduler.set_timesteps(num_inference_steps, device=frames.device)
+        context = self.unet.cache_context(self.unet.context(tokens.static, tokens.dynamic))
+        batch = frames.shape[0]
+        latents = rearrange(frames, "b n c h w -> (b n) c h w")
+        for t in self.progress_bar(scheduler.timesteps):
+            latents = scheduler.step(self.unet(latents, t, context).sample, t, latents).prev_sample
+        return rearrange(latents, "(b n) c h w -> b n c h w", b=batch)
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        static: torch.Tensor,
+        dynamic: torch.Tensor | list[torch.Tensor],
+        num_inference_steps: int | None = None,
+        static_guidance_scale: float = 1.0,
+        dynamic_guidance_scale: float = 1.0,
+        eta: float = 0.0,
+        generator: Generators = None,
+        latents: torch.Tensor | None = None,
+        frames_per_batch: int = 64,
+        output_type: str = "pil",
+        return_dict: bool = True,
+        callback_on_step_end: Callable[["DiViDPipeline", int, int, dict], dict] | None = None,
+        callback_on_step_end_tensor_inputs: list[str] = ["latents"],
+    ) -> DiViDPipelineOutput | tuple:
+        r"""
+        Decode tokens into clips.
+
+        With guidance, for the tokens `s`, `d` and the null tokens written as 0, the prediction is
+
+            e(s, d) + (w_s - 1) (e(s, d) - e(0, d)) + (w_d - 1) (e(s, d) - e(s, 0))
+
+        (our choice: classifier-free guidance, once per factor). A scale of 1 is no guidance and costs nothing.
+
+        Args:
+            static (`torch.Tensor` of shape `(B, S)`), dynamic (`(B, N, D)`, or a list of `(N_b, D)`): tokens, see [`encode`].
+            num_inference_steps (`int`, *optional*): denoising steps; the checkpoint's own default if left out.
+            static_guidance_scale, dynamic_guidance_scale (`float`): w_s and w_d.
+            eta (`float`): DDIM's stochasticity; ignored by schedulers without it.
+            generator (`torch.Generator` or one per clip): makes the result reproducible.
+            latents (`torch.Tensor`): the start noise x_T, `(B, 1, C, H, W)` shared by the frames or `(B, N, C, H, W)` as
+                [`invert`] gives it.
+            frames_per_batch (`int`): frames denoised at once. Memory depends on this, not on the length of the clip; the
+                result does not depend on it.
+            output_type (`str`): `"pil"`, `"np"` or `"pt"`; see [`DiViDPipelineOutput`].
+            return_dict (`bool`): a [`DiViDPipelineOutput`], or a tuple with its frames.
+            callback_on_step_end: called as `callback(pipe, step, timestep, {"latents": ...})` after every step of every
+                batch of frames, `step` counting through; may return a dict with other `latents`.
+
+        Raises:
+            ValueError: tokens that do not fit the UNet or each other, NaN in tokens, a scheduler that reads the network's
+                output as something it is not, guidance of a checkpoint trained without null tokens.
+        """
+        lengths = [len(clip) for clip in dynamic]
+        self.check_inputs(
+            static, dynamic, lengths, static_guidance_scale, dynamic_guidance_scale, latents, frames_per_batch, output_type
+        )
+        steps = self.config.num_inference_steps if num_inference_steps is None else num_inference_steps
+        device, dtype = self._execution_device, self.unet.dtype
+        channels, size = self.unet.config.in_channels, self.unet.config.sample_size
+
+        # Frames meet only through their tokens and the noise, so all clips are laid end to end and decoded in pieces.
+        clip_of_frame = torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths))
+        frame_static = static.to(device, dtype)[clip_of_frame.to(device)]
+        frame_dynamic = torch.cat([clip.to(device, dtype) for clip in dynamic])
+        if latents is None:
+            shape = (len(lengths), 1, channels, size, size)
+            latents = sample_shared_noise(shape, generator, device, dtype)
+        latents = latents.to(device, dtype)
+        if latents.shape[1] == 1:
+            frame_latents = latents[:, 0][clip_of_frame.to(device)]
+        else:
+            frame_latents = rearrange(latents, "b n c h w -> (b n) c h w")
+        generators = frame_generators(generator, lengths, device)
+
+        pieces = torch.arange(len(clip_of_frame)).split(frames_per_batch)
+        decoded = []
+        with self.progress_bar(total=steps * len(pieces)) as progress_bar:
+            for number, piece in enumerate(pieces):
+                decoded.append(
+                    self._denoise(
+                        frame_static[piece],
+                        frame_dynamic[piece],
+                        frame_latents[piece],
+                        [generators[i] for i in piece],
+                        steps,
+                        (static_guidance_scale, dynamic_guidance_scale),
+                        eta,
+                        progress_bar,
+                        callback_on_step_end,
+                        callback_on_step_end_tensor_inputs,
+                        first_step=number * steps,
+                    )
+                )
+        clips = torch.cat(decoded).split(lengths)
+        self.maybe_free_model_hooks()
+        if len(set(lengths)) == 1:
+            frames = self.clip_processor.postprocess(torch.stack(clips), output_type)
+        else:
+            frames = [self.clip_processor.postprocess(clip[None], output_type)[0] for clip in clips]
+        return DiViDPipelineOutput(frames=frames) if return_dict else (frames,)
+
+    def _denoise(
+        self, static, dynamic, latents, generators, steps, scales, eta, progress_bar, callback, callback_inputs, first_step
+    ) -> torch.Tensor:
+        """One batch of frames from noise to x_0: static `(F, S)`, dynamic `(F, D)`, latents `(F, C, H, W)`."""
+        scheduler = copy.deepcopy(self.scheduler)  # its state belongs to this call: pipelines are shared between threads
+        scheduler.set_timesteps(steps, device=latents.device)
+        accepted = inspect.signature(scheduler.step).parameters
+        extra = {k: v for k, v in {"generator": generators, "eta": eta}.items() if k in accepted}
+        latents = latents * scheduler.init_noise_sigma
+
+        branches, signs = self._guidance_branches(*scales)
+        num_frames = len(static)
+        context = torch.cat(
+            [
+                self.unet.context(
+                    static,
+                    dynamic[:, None],
+                    torch.full((num_frames,), drop_static, device=static.device),
+                    torch.full((num_frames,), drop_dynamic, device=static.device),
+                )
+                for drop_static, drop_dynamic in branches
+            ]
+        )
+        context = self.unet.cache_context(context)
+        for step, t in enumerate(scheduler.timesteps[:]):
+            scaled = scheduler.scale_model_input(latents, t)
+            outputs = self.unet(scaled.repeat(len(branches), 1, 1, 1), t, context, return_dict=False)[0]
+            output = sum(sign * part for sign, part in zip(signs, outputs.chunk(len(branches))))
+            latents = scheduler.step(output, t, latents, **extra, return_dict=False)[0]
+            if callback is not None:
+                changed = callback(self, first_step + step, t, {name: latents for name in callback_inputs})
+                latents = (changed or {}).get("latents", latents)
+            progress_bar.update()
+        return latents
+
+    @staticmethod
+    def _guidance_branches(static_scale: float, dynamic_scale: float) -> tuple[list[tuple[bool, bool]], list[float]]:
+        """Which tokens each evaluation of the UNet drops, (static, dynamic), and the weight of its output."""
+        branches, weights = [(False, False)], [static_scale + dynamic_scale - 1]
+        if static_scale != 1:
+            branches.append((True, False))
+            weights.append(1 - static_scale)
+        if dynamic_scale != 1:
+            branches.append((False, True))
+            weights.append(1 - dynamic_scale)
+        return branches, weights
+
+    def check_inputs(
+        self,
+        static: torch.Tensor | None = None,
+        dynamic: torch.Tensor | list[torch.Tensor] | None = None,
+        lengths: list[int] | None = None,
+        static_scale: float = 1.0,
+        dynamic_scale: float = 1.0,
+        latents: torch.Tensor | None = None,
+        frames_per_batch: int = 1,
+        output_type: str = "pil",
+    ) -> None:
+        """Refuse early what would fail late or, worse, run."""
+        self._check_scheduler()
+        if static is None:
+            return
+        config = self.unet.config
+        if not torch.is_tensor(static) or static.ndim != 2 or static.shape[0] != len(dynamic):
+            raise ValueError(
+                f"`static` must be one token per clip, a tensor ({len(dynamic)}, {config.static_dim}) for these "
+                f"{len(dynamic)} clips of dynamic tokens, but is {tuple(getattr(static, 'shape', ()))}."
+            )
+        for number, clip in enumerate(dynamic):
+            if clip.ndim != 2 or clip.shape[0] == 0:
+                raise ValueError(
+                    f"`dynamic` must be (batch, frames, D) or a list of (frames, D) with at least one frame, but clip {number} "
+                    f"has shape {tuple(clip.shape)}."
+                )
+        if not static.isfinite().all() or not all(clip.isfinite().all() for clip in dynamic):
+            raise ValueError("The tokens contain NaN or infinity: check the clip they were encoded from.")
+        for name, scale, rate in (
+            ("static", static_scale, config.static_dropout),
+            ("dynamic", dynamic_scale, config.dynamic_dropout),
+        ):
+            if scale != 1 and not rate:
+                raise ValueError(
+                    f"`{name}_guidance_scale` is {scale}, but this checkpoint never learned the {name} null token "
+                    f"(`{name}_dropout` is 0): leave the scale at 1, or train with `--{name}_dropout 0.1`."
+                )
+        if latents is not None:
+            shape = (len(lengths), config.in_channels, config.sample_size, config.sample_size)
+            per_frame = latents.ndim == 5 and latents.shape[1] in {1, *lengths} and len({1, latents.shape[1], *lengths}) <= 2
+            if latents.ndim != 5 or (latents.shape[0], *latents.shape[2:]) != shape or not per_frame:
+                raise ValueError(
+                    f"`latents` must be {(shape[0], 1, *shape[1:])}, or have as many frames as the (equally long) clips in place "
+                    f"of the 1, but is {tuple(latents.shape)}."
+                )
+        if frames_per_batch < 1:
+            raise ValueError(f"`frames_per_batch` is {frames_per_batch}: at least one frame must be decoded at a time.")
+        if output_type not in ("pil", "np", "pt"):
+            raise ValueError(f"`output_type` is {output_type!r}: choose 'pil', 'np' or 'pt'.")
+
+    def _check_scheduler(self) -> None:
+        trained, used = self.unet.config.prediction_type, self.scheduler.config.get("prediction_type", "epsilon")
+        if trained != used:
+            raise ValueError(
+                f"The UNet predicts {trained!r} but the scheduler reads its output as {used!r}: make the scheduler with "
+                f"`{type(self.scheduler).__name__}.from_config(pipe.scheduler.config)` of this checkpoint."
+            )
