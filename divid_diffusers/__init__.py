@@ -1,3 +1,41 @@
+"""DiViD: static/dynamic disentanglement of video, as a diffusers pipeline."""
+
+# diffusers looks for the base classes of a component by name in the package that model_index.json names.
+from diffusers import DiffusionPipeline, ModelMixin, SchedulerMixin
+from diffusers.pipelines.pipeline_loading_utils import LOADABLE_CLASSES
+
 from .models.sequence_encoder import DiViDSequenceEncoder, DiViDTokens
 from .models.unet_static_dynamic import DiViDUNet2DConditionModel
+from .pipelines.clip_processor import ClipProcessor, export_clip, load_clip
+from .pipelines.pipeline_divid import DiViDPipeline
+from .pipelines.pipeline_output import DiViDPipelineOutput
+from .presets import PRESETS, build_models, build_pipeline
 from .schedulers.scheduling_shared_noise_ddpm import SharedNoiseDDPMScheduler
+
+
+__version__ = "0.1.0"
+
+# A component of a library that is not listed here is refused when loaded from the Hub. setdefault: registered once, and
+# only the base names that diffusers' own entry has.
+LOADABLE_CLASSES.setdefault(
+    "divid_diffusers",
+    {name: LOADABLE_CLASSES["diffusers"][name] for name in ("ModelMixin", "SchedulerMixin", "DiffusionPipeline")},
+)
+
+__all__ = [
+    "PRESETS",
+    "ClipProcessor",
+    "DiViDPipeline",
+    "DiViDPipelineOutput",
+    "DiViDSequenceEncoder",
+    "DiViDTokens",
+    "DiViDUNet2DConditionModel",
+    "DiffusionPipeline",
+    "ModelMixin",
+    "SchedulerMixin",
+    "SharedNoiseDDPMScheduler",
+    "build_models",
+    "build_pipeline",
+    "export_clip",
+    "load_clip",
+]

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+
 RGB = tuple[float, float, float]
 
 JOINTS: tuple[str, ...] = (

@@ -35,7 +35,9 @@ class StrictLoadingMixin:
             )
         own = cls._get_init_keys(cls)
         # A parent's forward may read its own keys from the config, so they are saved too; they are no arguments of ours.
-        inherited = set().union(*(cls._get_init_keys(base) for base in cls.__mro__[1:] if issubclass(base, ConfigMixin)))
+        inherited = set().union(
+            *(cls._get_init_keys(base) for base in cls.__mro__[1:] if issubclass(base, ConfigMixin))
+        )
         unknown = sorted(key for key in config_dict if key not in own | inherited and not key.startswith("_"))
         if unknown:
             raise ValueError(

@@ -18,9 +18,15 @@ class ResnetCrossAttnDownBlock2D(CrossAttnDownBlock2D):
     """The stock cross-attention block, down-sampled by a residual block with time embedding instead of a convolution."""
 
     def __init__(self, out_channels: int, temb_channels: int, resnet_groups: int, add_downsample: bool, **kwargs):
-        norm = {"temb_channels": temb_channels, "resnet_groups": resnet_groups, "resnet_time_scale_shift": "scale_shift"}
+        norm = {
+            "temb_channels": temb_channels,
+            "resnet_groups": resnet_groups,
+            "resnet_time_scale_shift": "scale_shift",
+        }
         super().__init__(out_channels=out_channels, add_downsample=False, **norm, **kwargs)
-        self.downsampler = residual_sampler(out_channels, temb_channels, resnet_groups, down=True) if add_downsample else None
+        self.downsampler = (
+            residual_sampler(out_channels, temb_channels, resnet_groups, down=True) if add_downsample else None
+        )
 
     def forward(self, hidden_states, temb=None, **kwargs):
         hidden_states, output_states = super().forward(hidden_states, temb, **kwargs)
@@ -34,9 +40,15 @@ class ResnetCrossAttnUpBlock2D(CrossAttnUpBlock2D):
     """The stock cross-attention block, up-sampled by a residual block with time embedding instead of a convolution."""
 
     def __init__(self, out_channels: int, temb_channels: int, resnet_groups: int, add_upsample: bool, **kwargs):
-        norm = {"temb_channels": temb_channels, "resnet_groups": resnet_groups, "resnet_time_scale_shift": "scale_shift"}
+        norm = {
+            "temb_channels": temb_channels,
+            "resnet_groups": resnet_groups,
+            "resnet_time_scale_shift": "scale_shift",
+        }
         super().__init__(out_channels=out_channels, add_upsample=False, **norm, **kwargs)
-        self.upsampler = residual_sampler(out_channels, temb_channels, resnet_groups, up=True) if add_upsample else None
+        self.upsampler = (
+            residual_sampler(out_channels, temb_channels, resnet_groups, up=True) if add_upsample else None
+        )
 
     def forward(self, hidden_states, res_hidden_states_tuple, temb=None, **kwargs):
         hidden_states = super().forward(hidden_states, res_hidden_states_tuple, temb, **kwargs)
@@ -237,7 +249,9 @@ class DiViDUNet2DConditionModel(StrictLoadingMixin, UNet2DConditionModel):
         """
         if encoder_hidden_states is None:
             if static is None or dynamic is None:
-                raise ValueError("The decoder needs `static` and `dynamic` tokens, or `encoder_hidden_states` made of them.")
+                raise ValueError(
+                    "The decoder needs `static` and `dynamic` tokens, or `encoder_hidden_states` made of them."
+                )
             encoder_hidden_states = self.context(static, dynamic, drop_static, drop_dynamic)
 
         is_clip = sample.ndim == 5

@@ -78,7 +78,9 @@ class DiViDPipeline(DiffusionPipeline):
             raise ValueError("DiViDPipeline saves weights as safetensors only: leave out `safe_serialization=False`.")
         target = os.path.abspath(save_directory)
         os.makedirs(target, exist_ok=True)
-        hub_kwargs = {k: kwargs.pop(k) for k in ("repo_id", "commit_message", "private", "token", "create_pr") if k in kwargs}
+        hub_kwargs = {
+            k: kwargs.pop(k) for k in ("repo_id", "commit_message", "private", "token", "create_pr") if k in kwargs
+        }
         with tempfile.TemporaryDirectory(prefix=".saving-", dir=os.path.dirname(target)) as scratch:
             try:
                 super().save_pretrained(scratch, **kwargs)
@@ -172,7 +174,9 @@ class DiViDPipeline(DiffusionPipeline):
         with torch.no_grad():
             a, b = self.encode(clip_a, static_frame), self.encode(clip_b, static_frame)
         if len(a.static) != 1 or len(b.static) != 1:
-            raise ValueError("Interpolation runs between two single clips, but a batch was passed: call it once per pair.")
+            raise ValueError(
+                "Interpolation runs between two single clips, but a batch was passed: call it once per pair."
+            )
         static, dynamic = a.static.expand(num_clips, -1), a.dynamic.expand(num_clips, -1, -1)
         weight = torch.linspace(0, 1, num_clips, device=static.device, dtype=static.dtype)
         if factor == "static":
@@ -269,7 +273,14 @@ class DiViDPipeline(DiffusionPipeline):
         """
         lengths = [len(clip) for clip in dynamic]
         self.check_inputs(
-            static, dynamic, lengths, static_guidance_scale, dynamic_guidance_scale, latents, frames_per_batch, output_type
+            static,
+            dynamic,
+            lengths,
+            static_guidance_scale,
+            dynamic_guidance_scale,
+            latents,
+            frames_per_batch,
+            output_type,
         )
         steps = self.config.num_inference_steps if num_inference_steps is None else num_inference_steps
         device, dtype = self._execution_device, self.unet.dtype
@@ -317,10 +328,23 @@ class DiViDPipeline(DiffusionPipeline):
         return DiViDPipelineOutput(frames=frames) if return_dict else (frames,)
 
     def _denoise(
-        self, static, dynamic, latents, generators, steps, scales, eta, progress_bar, callback, callback_inputs, first_step
+        self,
+        static,
+        dynamic,
+        latents,
+        generators,
+        steps,
+        scales,
+        eta,
+        progress_bar,
+        callback,
+        callback_inputs,
+        first_step,
     ) -> torch.Tensor:
         """One batch of frames from noise to x_0: static `(F, S)`, dynamic `(F, D)`, latents `(F, C, H, W)`."""
-        scheduler = copy.deepcopy(self.scheduler)  # its state belongs to this call: pipelines are shared between threads
+        scheduler = copy.deepcopy(
+            self.scheduler
+        )  # its state belongs to this call: pipelines are shared between threads
         scheduler.set_timesteps(steps, device=latents.device)
         accepted = inspect.signature(scheduler.step).parameters
         extra = {k: v for k, v in {"generator": generators, "eta": eta}.items() if k in accepted}
@@ -346,7 +370,7 @@ class DiViDPipeline(DiffusionPipeline):
             output = sum(sign * part for sign, part in zip(signs, outputs.chunk(len(branches))))
             latents = scheduler.step(output, t, latents, **extra, return_dict=False)[0]
             if callback is not None:
-                changed = callback(self, first_step + step, t, {name: latents for name in callback_inputs})
+                changed = callback(self, first_step + step, t, dict.fromkeys(callback_inputs, latents))
                 latents = (changed or {}).get("latents", latents)
             progress_bar.update()
         return latents
@@ -403,14 +427,18 @@ class DiViDPipeline(DiffusionPipeline):
                 )
         if latents is not None:
             shape = (len(lengths), config.in_channels, config.sample_size, config.sample_size)
-            per_frame = latents.ndim == 5 and latents.shape[1] in {1, *lengths} and len({1, latents.shape[1], *lengths}) <= 2
+            per_frame = (
+                latents.ndim == 5 and latents.shape[1] in {1, *lengths} and len({1, latents.shape[1], *lengths}) <= 2
+            )
             if latents.ndim != 5 or (latents.shape[0], *latents.shape[2:]) != shape or not per_frame:
                 raise ValueError(
                     f"`latents` must be {(shape[0], 1, *shape[1:])}, or have as many frames as the (equally long) clips in place "
                     f"of the 1, but is {tuple(latents.shape)}."
                 )
         if frames_per_batch < 1:
-            raise ValueError(f"`frames_per_batch` is {frames_per_batch}: at least one frame must be decoded at a time.")
+            raise ValueError(
+                f"`frames_per_batch` is {frames_per_batch}: at least one frame must be decoded at a time."
+            )
         if output_type not in ("pil", "np", "pt"):
             raise ValueError(f"`output_type` is {output_type!r}: choose 'pil', 'np' or 'pt'.")
 

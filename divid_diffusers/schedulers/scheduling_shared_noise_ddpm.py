@@ -4,7 +4,7 @@ import torch
 from diffusers import DDPMScheduler
 from diffusers.schedulers.scheduling_ddpm import DDPMSchedulerOutput
 from diffusers.utils.torch_utils import randn_tensor
-from einops import rearrange, repeat
+from einops import rearrange
 
 
 Generators = torch.Generator | list[torch.Generator] | None
@@ -22,7 +22,9 @@ def sample_shared_noise(
     return noise.expand(shape)
 
 
-def frame_generators(generator: Generators, lengths: list[int], device: torch.device | str = "cpu") -> list[torch.Generator]:
+def frame_generators(
+    generator: Generators, lengths: list[int], device: torch.device | str = "cpu"
+) -> list[torch.Generator]:
     """
     One generator per frame, those of a clip all in the same state: a stock scheduler that is given them together with frames
     folded into the batch draws the same noise for every frame of a clip.
@@ -34,11 +36,15 @@ def frame_generators(generator: Generators, lengths: list[int], device: torch.de
     """
     per_clip = generator if isinstance(generator, list) else [generator] * len(lengths)
     if len(per_clip) != len(lengths):
-        raise ValueError(f"Got {len(per_clip)} generators for {len(lengths)} clips: pass one generator, or one per clip.")
+        raise ValueError(
+            f"Got {len(per_clip)} generators for {len(lengths)} clips: pass one generator, or one per clip."
+        )
     generators = []
     for clip_generator, length in zip(per_clip, lengths):
         where = torch.device(device) if clip_generator is None else clip_generator.device
-        seed = torch.randint(2**62, (), generator=clip_generator, device=where if clip_generator is not None else "cpu").item()
+        seed = torch.randint(
+            2**62, (), generator=clip_generator, device=where if clip_generator is not None else "cpu"
+        ).item()
         generators += [torch.Generator(where).manual_seed(seed) for _ in range(length)]
     return generators
 
@@ -92,7 +98,9 @@ class SharedNoiseDDPMScheduler(DDPMScheduler):
             frame_generators(generator, [num_frames] * batch, sample.device),
             return_dict=False,
         )
-        previous, original = (rearrange(frames, "(b n) c h w -> b n c h w", b=batch) for frames in (previous, original))
+        previous, original = (
+            rearrange(frames, "(b n) c h w -> b n c h w", b=batch) for frames in (previous, original)
+        )
         if not return_dict:
             return previous, original
         return DDPMSchedulerOutput(prev_sample=previous, pred_original_sample=original)

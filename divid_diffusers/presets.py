@@ -1,0 +1,74 @@
+"""The two model sizes: `paper`, as published, and `tiny`, which trains on two CPU cores."""
+
+from diffusers.schedulers.scheduling_utils import SchedulerMixin
+
+from .models.sequence_encoder import DiViDSequenceEncoder
+from .models.unet_static_dynamic import DiViDUNet2DConditionModel
+from .pipelines.pipeline_divid import DiViDPipeline
+from .schedulers.scheduling_shared_noise_ddpm import SharedNoiseDDPMScheduler
+
+
+# `paper` is empty on purpose: the defaults of the classes are the paper's values, each marked there with its source.
+PRESETS: dict[str, dict[str, dict]] = {
+    "paper": {"encoder": {}, "unet": {}},
+    "tiny": {
+        "encoder": {
+            "patch_size": 4,
+            "block_out_channels": (32, 64),
+            "layers_per_block": 1,
+            "mid_block_add_attention": False,
+            "latent_channels": 8,
+            "norm_num_groups": 8,
+            "static_hidden_dim": 256,
+            "static_dim": 64,
+            "dynamic_dim": 64,
+            "lstm_hidden_dim": 64,
+            "num_attention_heads": 4,
+        },
+        "unet": {
+            "patch_size": 4,
+            "block_out_channels": (64, 64, 128),
+            "layers_per_block": 1,
+            "attention_levels": (False, True, True),
+            "num_attention_heads": (2, 2, 4),
+            "cross_attention_dim": 128,
+            "static_dim": 64,
+            "dynamic_dim": 64,
+            "norm_num_groups": 16,
+        },
+    },
+}
+
+
+def build_models(
+    preset: str, in_channels: int = 3, sample_size: int = 64, **unet_overrides
+) -> tuple[DiViDSequenceEncoder, DiViDUNet2DConditionModel]:
+    """
+    Untrained encoder and UNet of a preset, for frames of `in_channels` x `sample_size` x `sample_size`.
+
+    Args:
+        preset (`str`): `"paper"` or `"tiny"`.
+        unet_overrides: fields of the UNet's config, such as `prediction_type` or `static_dropout`.
+    """
+    if preset not in PRESETS:
+        raise ValueError(f"There is no preset {preset!r}: choose one of {', '.join(PRESETS)}.")
+    frame = {"in_channels": in_channels, "sample_size": sample_size}
+    encoder = DiViDSequenceEncoder(**PRESETS[preset]["encoder"], **frame)
+    unet = DiViDUNet2DConditionModel(
+        **(PRESETS[preset]["unet"] | frame | {"out_channels": in_channels} | unet_overrides)
+    )
+    return encoder, unet
+
+
+def build_pipeline(
+    preset: str,
+    in_channels: int = 3,
+    sample_size: int = 64,
+    scheduler: SchedulerMixin | None = None,
+    num_inference_steps: int = 50,
+    **unet_overrides,
+) -> DiViDPipeline:
+    """An untrained pipeline of a preset; arguments as in [`build_models`]. Its scheduler is the paper's unless given."""
+    encoder, unet = build_models(preset, in_channels, sample_size, **unet_overrides)
+    scheduler = scheduler or SharedNoiseDDPMScheduler(prediction_type=unet.config.prediction_type)
+    return DiViDPipeline(encoder, unet, scheduler, num_inference_steps)

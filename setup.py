@@ -1,0 +1,45 @@
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+
+here = Path(__file__).parent
+
+extras = {
+    "training": ["accelerate>=1.10", "datasets>=4.0", "pyyaml>=6.0", "tensorboard>=2.18", "tqdm>=4.66"],
+    "test": ["pytest>=8.0", "pytest-timeout>=2.3", "hypothesis>=6.100"],
+    "quality": ["ruff>=0.12"],
+}
+extras["dev"] = sorted({requirement for group in extras.values() for requirement in group})
+
+setup(
+    name="divid_diffusers",
+    version="0.1.0",
+    description="DiViD: static/dynamic disentanglement of video, as a diffusers pipeline",
+    long_description=(here / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    author="The divid_diffusers authors",
+    keywords="diffusion disentanglement video diffusers pytorch",
+    packages=find_packages(include=["divid_diffusers", "divid_diffusers.*"]),
+    python_requires=">=3.11",  # diffusers 0.42 asks for it
+    install_requires=[
+        "av>=14.0",
+        "diffusers>=0.36",
+        "einops>=0.8",
+        "huggingface-hub>=0.34",
+        "numpy>=1.26",
+        "pillow>=10.0",
+        "safetensors>=0.5",
+        "torch>=2.6",
+        "transformers>=4.53",
+    ],
+    extras_require=extras,
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Intended Audience :: Science/Research",
+        "License :: OSI Approved :: Apache Software License",
+        "Programming Language :: Python :: 3",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+)

@@ -1,0 +1,63 @@
+"""Everything random in a training step, as a function of (seed, step) and of nothing else."""
+
+from dataclasses import dataclass, fields
+
+import torch
+
+
+@dataclass
+class StepNoise:
+    """
+    Draws for a batch of B clips.
+
+    Attributes:
+        timesteps (`(B,)`): one t per clip (equation 1).
+        noise (`(B, 1, C, H, W)`): one noise per clip.
+        frames (`(B, K)`): the frames of each clip that are denoised.
+        drop_static, drop_dynamic (`(B,)`): clips that lose a token to guidance.
+        colour (`(B, C, C)`), shade (`(B, C)`): the recolouring `colour @ rgb + shade` of the clip d is read from.
+    """
+
+    timesteps: torch.Tensor
+    noise: torch.Tensor
+    frames: torch.Tensor
+    drop_static: torch.Tensor
+    drop_dynamic: torch.Tensor
+    colour: torch.Tensor
+    shade: torch.Tensor
+
+    def to(self, device: torch.device) -> "StepNoise":
+        return StepNoise(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
+
+
+def draw(
+    args, step: int, micro_batch: int, rank: int, world_size: int, channels: int, size: int, num_train_timesteps: int
+) -> StepNoise:
+    """
+    The draws of process `rank` for one micro-batch of a step. They are made for the whole batch of all processes and then
+    cut, so the same clips meet the same noise however many processes share the work, and a resumed run goes on exactly.
+    """
+    number = step * args.gradient_accumulation_steps + micro_batch
+    generator = torch.Generator().manual_seed(args.seed * 2**40 + number)
+    total = args.train_batch_size * world_size
+    mine = slice(rank * args.train_batch_size, (rank + 1) * args.train_batch_size)
+
+    def uniform(*shape):
+        return torch.rand(shape, generator=generator)
+
+    def normal(*shape):
+        return torch.randn(shape, generator=generator)
+
+    timesteps = torch.randint(num_train_timesteps, (total,), generator=generator)
+    noise = normal(total, 1, channels, size, size)
+    frames = uniform(total, args.num_frames).argsort(dim=1)[:, : args.frames_per_clip]
+    colour = torch.eye(channels) + args.dynamic_jitter * normal(total, channels, channels)
+    return StepNoise(
+        timesteps=timesteps[mine],
+        noise=noise[mine],
+        frames=frames[mine],
+        drop_static=(uniform(total) < args.static_dropout)[mine],
+        drop_dynamic=(uniform(total) < args.dynamic_dropout)[mine],
+        colour=colour[mine],
+        shade=(0.3 * args.dynamic_jitter * normal(total, channels))[mine],
+    )
