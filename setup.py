@@ -6,7 +6,7 @@ from setuptools import find_packages, setup
 here = Path(__file__).parent
 
 extras = {
-    "training": ["accelerate>=1.10", "datasets>=4.0", "pyyaml>=6.0", "tensorboard>=2.18", "tqdm>=4.66"],
+    "training": ["pyyaml>=6.0", "tensorboard>=2.18", "tqdm>=4.66"],
     "test": ["pytest>=8.0", "pytest-timeout>=2.3", "hypothesis>=6.100"],
     "quality": ["ruff>=0.12"],
 }
@@ -24,6 +24,7 @@ setup(
     packages=find_packages(include=["divid_diffusers", "divid_diffusers.*"]),
     python_requires=">=3.11",  # diffusers 0.42 asks for it
     install_requires=[
+        "accelerate>=1.10",  # diffusers loads and offloads models with it
         "av>=14.0",
         "diffusers>=0.36",
         "einops>=0.8",
@@ -32,7 +33,6 @@ setup(
         "pillow>=10.0",
         "safetensors>=0.5",
         "torch>=2.6",
-        "transformers>=4.53",
     ],
     extras_require=extras,
     classifiers=[

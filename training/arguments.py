@@ -98,7 +98,10 @@ def read_config(path: str, actions: dict[str, argparse.Action]) -> dict:
             f"{path} sets {', '.join(unknown)}, which train_divid.py does not know: see --help for the names."
         )
     # YAML reads 1e-4 as a string; the flag's own type decides.
-    return {name: actions[name].type(v) if actions[name].type and v is not None else v for name, v in values.items()}
+    return {
+        name: actions[name].type(value) if actions[name].type and value is not None else value
+        for name, value in values.items()
+    }
 
 
 def check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:

@@ -1,11 +1,17 @@
 """Cross-attention of a frame over its two tokens, with keys and values that may have been computed beforehand."""
 
+from dataclasses import dataclass
+
 import torch
 from diffusers.models.attention_processor import Attention
 
 
-# Keys and values of every cross-attention layer, each (frames, 2, width).
-ContextCache = dict[Attention, tuple[torch.Tensor, torch.Tensor]]
+@dataclass
+class ContextCache:
+    """A context `(frames, 2, width)` with the keys and values every cross-attention layer makes of it."""
+
+    context: torch.Tensor
+    keys_and_values: dict[Attention, tuple[torch.Tensor, torch.Tensor]]
 
 
 class StaticDynamicAttnProcessor:
@@ -40,8 +46,8 @@ class StaticDynamicAttnProcessor:
     @staticmethod
     def keys_and_values(attn: Attention, context: torch.Tensor | ContextCache) -> tuple[torch.Tensor, torch.Tensor]:
         """Keys and values `(frames, 2, heads * c)` of this layer."""
-        if isinstance(context, dict):
-            return context[attn]
+        if isinstance(context, ContextCache):
+            return context.keys_and_values[attn]
         return attn.to_k(context), attn.to_v(context)
 
     @staticmethod

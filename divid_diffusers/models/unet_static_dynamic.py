@@ -69,6 +69,17 @@ def residual_sampler(channels: int, temb_channels: int, groups: int, **direction
     )
 
 
+class PositionedConv2d(nn.Conv2d):
+    """The 3x3 convolution `conv`, to which a learned embedding of each of the side x side positions is added."""
+
+    def __init__(self, conv: nn.Conv2d, side: int):
+        super().__init__(conv.in_channels, conv.out_channels, kernel_size=3, padding=1)
+        self.position_embedding = nn.Parameter(0.02 * torch.randn(conv.out_channels, side, side))
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        return super().forward(hidden_states) + self.position_embedding
+
+
 class DiViDUNet2DConditionModel(StrictLoadingMixin, UNet2DConditionModel):
     r"""
     The noise of every frame given two tokens: `eps_theta(x_t^i, t, s, d_i)` (the paper's equation 2). A frame meets the rest
@@ -94,6 +105,10 @@ class DiViDUNet2DConditionModel(StrictLoadingMixin, UNet2DConditionModel):
         norm_num_groups (`int`): groups of GroupNorm.
         prediction_type (`str`): what the output is: `"epsilon"` (the paper), `"v_prediction"` or `"sample"` (x_0). It belongs
             to the weights; [`DiViDPipeline`] refuses a scheduler that reads the output as something else.
+        token_modulation (`bool`): a projection of both tokens is also added to the time embedding, and so modulates every
+            residual block (DiffAE's and DiffSDA's way of conditioning). Off in the paper; it learns faster.
+        position_embedding (`bool`): a learned embedding of each position is added after the first convolution. Off in the
+            paper; at high noise the frame itself says little about where a pixel is.
         static_dropout, dynamic_dropout (`float`): how often training replaces a clip's s, or its d, by a learned null
             token. Above zero the checkpoint can be guided per factor. The network itself draws nothing: the caller passes
             `drop_static` and `drop_dynamic`. Zero in the paper.
@@ -115,6 +130,8 @@ class DiViDUNet2DConditionModel(StrictLoadingMixin, UNet2DConditionModel):
         dynamic_dim: int = 256,
         norm_num_groups: int = 32,
         prediction_type: str = "epsilon",
+        token_modulation: bool = False,
+        position_embedding: bool = False,
         static_dropout: float = 0.0,
         dynamic_dropout: float = 0.0,
     ):
@@ -173,6 +190,9 @@ class DiViDUNet2DConditionModel(StrictLoadingMixin, UNet2DConditionModel):
 
         self.static_proj = nn.Linear(static_dim, cross_attention_dim)
         self.dynamic_proj = nn.Linear(dynamic_dim, cross_attention_dim)
+        self.modulation_proj = nn.Linear(2 * cross_attention_dim, temb_channels) if token_modulation else None
+        if position_embedding:
+            self.conv_in = PositionedConv2d(self.conv_in, side=sample_size // patch_size)
         self.null_static = nn.Parameter(torch.zeros(static_dim))
         self.null_dynamic = nn.Parameter(torch.zeros(dynamic_dim))
 
@@ -222,7 +242,15 @@ class DiViDUNet2DConditionModel(StrictLoadingMixin, UNet2DConditionModel):
         layers = [module for name, module in self.named_modules() if name.endswith(".attn2")]
         if not all(isinstance(layer.processor, StaticDynamicAttnProcessor) for layer in layers):
             return context
-        return {layer: layer.processor.keys_and_values(layer, context) for layer in layers}
+        return ContextCache(context, {layer: layer.processor.keys_and_values(layer, context) for layer in layers})
+
+    def get_aug_embed(self, emb, encoder_hidden_states, added_cond_kwargs):
+        """The parent adds what this returns to the time embedding."""
+        if self.modulation_proj is None:
+            return None
+        cached = isinstance(encoder_hidden_states, ContextCache)
+        context = encoder_hidden_states.context if cached else encoder_hidden_states
+        return self.modulation_proj(context.flatten(1))
 
     def forward(
         self,

@@ -216,15 +216,32 @@ class DiViDPipeline(DiffusionPipeline):
             )
         ).to(self.unet.dtype)
         scheduler = DDIMInverseScheduler.from_config(
-            self.scheduler.config, timestep_spacing="trailing", clip_sample=False, set_alpha_to_one=True
+            self.scheduler.config,
+            prediction_type="epsilon",
+            timestep_spacing="trailing",
+            clip_sample=False,
+            set_alpha_to_one=True,
         )
         scheduler.set_timesteps(num_inference_steps, device=frames.device)
         context = self.unet.cache_context(self.unet.context(tokens.static, tokens.dynamic))
         batch = frames.shape[0]
         latents = rearrange(frames, "b n c h w -> (b n) c h w")
         for t in self.progress_bar(scheduler.timesteps):
-            latents = scheduler.step(self.unet(latents, t, context).sample, t, latents).prev_sample
+            output = self.unet(latents, t, context).sample
+            noise = self._predicted_noise(output, latents, scheduler.alphas_cumprod[t].to(latents))
+            latents = scheduler.step(noise, t, latents).prev_sample
         return rearrange(latents, "(b n) c h w -> b n c h w", b=batch)
+
+    def _predicted_noise(self, output: torch.Tensor, noisy: torch.Tensor, abar: torch.Tensor) -> torch.Tensor:
+        """
+        The epsilon that the network's output stands for. Not left to the inverse scheduler, which would read the output at
+        the noise level the step comes from; for the first step, from no noise at all, x_0 says nothing about epsilon.
+        """
+        if self.unet.config.prediction_type == "sample":
+            return (noisy - abar.sqrt() * output) / (1 - abar).sqrt()
+        if self.unet.config.prediction_type == "v_prediction":
+            return abar.sqrt() * output + (1 - abar).sqrt() * noisy
+        return output
 
     @torch.no_grad()
     def __call__(
@@ -272,6 +289,7 @@ class DiViDPipeline(DiffusionPipeline):
                 output as something it is not, guidance of a checkpoint trained without null tokens.
         """
         lengths = [len(clip) for clip in dynamic]
+        steps = self.config.num_inference_steps if num_inference_steps is None else num_inference_steps
         self.check_inputs(
             static,
             dynamic,
@@ -281,8 +299,9 @@ class DiViDPipeline(DiffusionPipeline):
             latents,
             frames_per_batch,
             output_type,
+            steps,
+            callback_on_step_end_tensor_inputs,
         )
-        steps = self.config.num_inference_steps if num_inference_steps is None else num_inference_steps
         device, dtype = self._execution_device, self.unet.dtype
         channels, size = self.unet.config.in_channels, self.unet.config.sample_size
 
@@ -397,6 +416,8 @@ class DiViDPipeline(DiffusionPipeline):
         latents: torch.Tensor | None = None,
         frames_per_batch: int = 1,
         output_type: str = "pil",
+        steps: int = 1,
+        callback_inputs: list[str] = ["latents"],
     ) -> None:
         """Refuse early what would fail late or, worse, run."""
         self._check_scheduler()
@@ -408,6 +429,8 @@ class DiViDPipeline(DiffusionPipeline):
                 f"`static` must be one token per clip, a tensor ({len(dynamic)}, {config.static_dim}) for these "
                 f"{len(dynamic)} clips of dynamic tokens, but is {tuple(getattr(static, 'shape', ()))}."
             )
+        if len(dynamic) == 0:
+            raise ValueError("There are no clips to decode: `static` and `dynamic` are empty.")
         for number, clip in enumerate(dynamic):
             if clip.ndim != 2 or clip.shape[0] == 0:
                 raise ValueError(
@@ -427,14 +450,25 @@ class DiViDPipeline(DiffusionPipeline):
                 )
         if latents is not None:
             shape = (len(lengths), config.in_channels, config.sample_size, config.sample_size)
-            per_frame = (
-                latents.ndim == 5 and latents.shape[1] in {1, *lengths} and len({1, latents.shape[1], *lengths}) <= 2
-            )
-            if latents.ndim != 5 or (latents.shape[0], *latents.shape[2:]) != shape or not per_frame:
+            if (
+                latents.ndim != 5
+                or (latents.shape[0], *latents.shape[2:]) != shape
+                or not (latents.shape[1] == 1 or {latents.shape[1]} == set(lengths))
+            ):
                 raise ValueError(
                     f"`latents` must be {(shape[0], 1, *shape[1:])}, or have as many frames as the (equally long) clips in place "
                     f"of the 1, but is {tuple(latents.shape)}."
                 )
+            if not latents.isfinite().all():
+                raise ValueError("`latents` contain NaN or infinity.")
+        if steps < 1:
+            raise ValueError(f"`num_inference_steps` is {steps}: at least one step is needed.")
+        unknown = set(callback_inputs) - set(self._callback_tensor_inputs)
+        if unknown:
+            raise ValueError(
+                f"`callback_on_step_end_tensor_inputs` asks for {', '.join(sorted(unknown))}: choose from "
+                f"{', '.join(self._callback_tensor_inputs)}."
+            )
         if frames_per_batch < 1:
             raise ValueError(
                 f"`frames_per_batch` is {frames_per_batch}: at least one frame must be decoded at a time."

@@ -1,0 +1,126 @@
+"""The loss functions do what their equations say."""
+
+import pytest
+import torch
+from tiny import random_clips, random_tokens, seeded
+
+from divid_diffusers import SharedNoiseDDPMScheduler, losses
+
+
+TYPES = ["epsilon", "sample", "v_prediction"]
+
+
+def noised(times):
+    scheduler = SharedNoiseDDPMScheduler()
+    frames = random_clips()
+    noise = scheduler.sample_noise(frames, seeded())
+    return frames, noise, scheduler.add_noise(frames, noise, times), scheduler.alphas_cumprod[times]
+
+
+def recover(prediction_type, noisy, prediction, abar):
+    """x_0, written independently of the code under test."""
+    signal, spread = abar.sqrt().view(-1, 1, 1, 1, 1), (1 - abar).sqrt().view(-1, 1, 1, 1, 1)
+    return {
+        "epsilon": (noisy - spread * prediction) / signal,
+        "sample": prediction,
+        "v_prediction": signal * noisy - spread * prediction,
+    }[prediction_type]
+
+
+@pytest.mark.parametrize("prediction_type", TYPES)
+def test_the_clip_is_recovered_from_each_target(prediction_type):
+    frames, noise, noisy, abar = noised(torch.tensor([20, 600]))
+    target = losses.target(prediction_type, frames, noise, abar)
+    torch.testing.assert_close(recover(prediction_type, noisy, target, abar), frames, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("prediction_type", TYPES)
+def test_the_scheduler_reads_each_target_as_we_write_it(prediction_type):
+    frames, noise, noisy, abar = noised(torch.tensor([300, 300]))
+    scheduler = SharedNoiseDDPMScheduler(prediction_type=prediction_type, clip_sample=False)
+    step = scheduler.step(losses.target(prediction_type, frames, noise, abar), 300, noisy, seeded())
+    torch.testing.assert_close(step.pred_original_sample, frames, rtol=1e-4, atol=1e-4)
+
+
+def test_an_unknown_prediction_type_is_refused():
+    with pytest.raises(ValueError, match="`prediction_type` is 'flow': choose 'epsilon', 'v_prediction' or 'sample'"):
+        losses.target("flow", *random_clips(), torch.ones(2))
+
+
+def test_the_loss_of_a_clip_is_the_mean_over_its_frames_of_their_mean_squared_error():
+    prediction, target = random_clips(), random_clips(seed=1)
+    expected = [
+        sum((p - t).square().mean() for p, t in zip(clip, clip_target)) / 3
+        for clip, clip_target in zip(prediction, target)
+    ]
+    torch.testing.assert_close(losses.ddpm_loss(prediction, target), torch.stack(expected))
+    assert losses.ddpm_loss(target, target).tolist() == [0, 0]
+
+
+def test_the_loss_is_computed_in_full_precision():
+    prediction, target = random_clips(), random_clips(seed=1)
+    assert losses.ddpm_loss(prediction.half(), target.half()).dtype == torch.float32
+
+
+# --- min-SNR -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("prediction_type", TYPES)
+@pytest.mark.parametrize("gamma", [0.5, 5.0])
+def test_the_weight_makes_every_loss_the_same_clamped_loss_in_the_clip(prediction_type, gamma):
+    frames, noise, noisy, abar = noised(torch.tensor([20, 600]))
+    snr = abar / (1 - abar)
+    # A prediction that is wrong by 0.1 in x_0, whatever is predicted.
+    wrong = frames + 0.1
+    signal, spread = abar.sqrt().view(-1, 1, 1, 1, 1), (1 - abar).sqrt().view(-1, 1, 1, 1, 1)
+    noise_of_wrong = (noisy - signal * wrong) / spread
+    prediction = losses.target(prediction_type, wrong, noise_of_wrong, abar)
+    loss = losses.ddpm_loss(prediction, losses.target(prediction_type, frames, noise, abar))
+    weighted = losses.min_snr_weight(prediction_type, abar, gamma) * loss
+    torch.testing.assert_close(weighted, snr.clamp(max=gamma) * 0.01, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("prediction_type", TYPES)
+def test_the_weight_is_finite_where_there_is_no_noise_and_where_there_is_nothing_else(prediction_type):
+    weight = losses.min_snr_weight(prediction_type, torch.tensor([0.0, 1e-30, 0.5, 1 - 1e-7, 1.0]), 5.0)
+    assert weight.isfinite().all() and (weight >= 0).all()
+    expected = {"epsilon": [1, 0], "v_prediction": [0, 0], "sample": [0, 5]}[prediction_type]
+    assert weight[[0, -1]].tolist() == expected
+
+
+# --- orthogonality -------------------------------------------------------------------------------------------------
+
+
+def test_orthogonal_tokens_cost_nothing_and_parallel_ones_cost_one():
+    axes = torch.eye(4)
+    static, across = axes[:2], torch.stack([axes[2:], axes[2:]])
+    assert losses.orthogonality_loss(static, across) == 0
+    along = torch.stack([-3 * static, 0.1 * static], dim=1)  # opposite is parallel, and length does not matter
+    assert losses.orthogonality_loss(static, along) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("dim", [16, 256])
+def test_random_tokens_cost_one_over_their_width(dim):
+    static, dynamic = torch.randn(200, dim), torch.randn(200, 10, dim)
+    assert losses.orthogonality_loss(static, dynamic).item() == pytest.approx(1 / dim, rel=0.2)
+
+
+def test_a_token_is_compared_with_the_frames_of_its_own_clip():
+    static, dynamic = random_tokens()
+    each = [losses.orthogonality_loss(static[i, None], dynamic[i, None]) for i in range(2)]
+    torch.testing.assert_close(losses.orthogonality_loss(static, dynamic), sum(each) / 2)
+
+
+def test_descending_the_term_makes_tokens_orthogonal():
+    static, dynamic = (token.requires_grad_() for token in random_tokens())
+    optimizer = torch.optim.SGD([static, dynamic], lr=5.0)
+    for _ in range(50):
+        optimizer.zero_grad()
+        losses.orthogonality_loss(static, dynamic).backward()
+        optimizer.step()
+    assert losses.orthogonality_loss(static, dynamic) < 1e-3
+
+
+def test_tokens_of_unequal_widths_cannot_be_compared():
+    with pytest.raises(ValueError, match="tokens of one width, but s has 8 and d 4"):
+        losses.orthogonality_loss(torch.zeros(2, 8), torch.zeros(2, 3, 4))

@@ -1,0 +1,80 @@
+"""The smallest models that have every part of the real ones, and clips for them."""
+
+import torch
+
+from divid_diffusers import (
+    DiViDPipeline,
+    DiViDSequenceEncoder,
+    DiViDUNet2DConditionModel,
+    SharedNoiseDDPMScheduler,
+)
+
+
+SIZE, WIDTH = 16, 16  # pixels per side of a frame; width of both tokens
+
+ENCODER = {
+    "sample_size": SIZE,
+    "block_out_channels": (16, 32),
+    "layers_per_block": 1,
+    "norm_num_groups": 8,
+    "static_hidden_dim": 32,
+    "static_dim": WIDTH,
+    "dynamic_dim": WIDTH,
+    "lstm_hidden_dim": 16,
+    "num_attention_heads": 2,
+}
+UNET = {
+    "sample_size": SIZE,
+    "block_out_channels": (16, 32),
+    "layers_per_block": 1,
+    "attention_levels": (False, True),
+    "num_attention_heads": 2,
+    "cross_attention_dim": 16,
+    "static_dim": WIDTH,
+    "dynamic_dim": WIDTH,
+    "norm_num_groups": 8,
+}
+
+
+def tiny_encoder(**overrides):
+    return DiViDSequenceEncoder(**(ENCODER | overrides)).eval()
+
+
+def tiny_unet(**overrides):
+    return DiViDUNet2DConditionModel(**(UNET | overrides)).eval()
+
+
+def tiny_pipeline(scheduler=None, num_inference_steps=3, in_channels=3, **unet):
+    encoder = tiny_encoder(in_channels=in_channels)
+    unet = tiny_unet(in_channels=in_channels, out_channels=in_channels, **unet)
+    scheduler = scheduler or SharedNoiseDDPMScheduler(prediction_type=unet.config.prediction_type)
+    pipe = DiViDPipeline(encoder, unet, scheduler, num_inference_steps)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def random_clips(batch=2, frames=3, channels=3, seed=0):
+    """`(B, N, C, H, W)` in [-1, 1]; every pixel another value, so that any mix-up shows."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(batch, frames, channels, SIZE, SIZE, generator=generator) * 2 - 1
+
+
+def random_tokens(batch=2, frames=3, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(batch, WIDTH, generator=generator), torch.randn(batch, frames, WIDTH, generator=generator)
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def influence(output, source):
+    """How much `source` moves `output`: the gradient of a random mixture of its numbers, zeros where there is no path."""
+    weights = torch.randn(output.shape, generator=seeded(1))
+    (gradient,) = torch.autograd.grad((output * weights).sum(), source, retain_graph=True, allow_unused=True)
+    return torch.zeros_like(source) if gradient is None else gradient
+
+
+def same_weights(one, other):
+    states = one.state_dict(), other.state_dict()
+    return states[0].keys() == states[1].keys() and all(torch.equal(states[0][k], states[1][k]) for k in states[0])
