@@ -36,10 +36,16 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help="Frames of each clip that are denoised per step, drawn at random; default: all.",
     )
     loss.add_argument(
-        "--dynamic_jitter",
+        "--dynamic_recolour",
         type=float,
         default=0.0,
-        help="Strength of the recolouring of the copy of the clip that d is read from. Off in the paper.",
+        help="How strongly the copy of the clip that d is read from is recoloured. Off in the paper.",
+    )
+    loss.add_argument(
+        "--dynamic_stretch",
+        type=float,
+        default=0.0,
+        help="Standard deviation of the factors that copy is stretched by. Off in the paper.",
     )
 
     train = parser.add_argument_group("optimisation")

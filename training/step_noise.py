@@ -15,7 +15,7 @@ class StepNoise:
         noise (`(B, 1, C, H, W)`): one noise per clip.
         frames (`(B, K)`): the frames of each clip that are denoised.
         drop_static, drop_dynamic (`(B,)`): clips that lose a token to guidance.
-        colour (`(B, C, C)`), shade (`(B, C)`): the recolouring `colour @ rgb + shade` of the clip d is read from.
+        colour (`(B, C, C)`), shade (`(B, C)`), stretch (`(B, 2)`): the disguise of the clip that d is read from.
     """
 
     timesteps: torch.Tensor
@@ -25,6 +25,7 @@ class StepNoise:
     drop_dynamic: torch.Tensor
     colour: torch.Tensor
     shade: torch.Tensor
+    stretch: torch.Tensor
 
     def to(self, device: torch.device) -> "StepNoise":
         return StepNoise(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
@@ -51,7 +52,7 @@ def draw(
     timesteps = torch.randint(num_train_timesteps, (total,), generator=generator)
     noise = normal(total, 1, channels, size, size)
     frames = uniform(total, args.num_frames).argsort(dim=1)[:, : args.frames_per_clip]
-    colour = torch.eye(channels) + args.dynamic_jitter * normal(total, channels, channels)
+    colour = torch.eye(channels) + args.dynamic_recolour * normal(total, channels, channels)
     return StepNoise(
         timesteps=timesteps[mine],
         noise=noise[mine],
@@ -59,5 +60,6 @@ def draw(
         drop_static=(uniform(total) < args.static_dropout)[mine],
         drop_dynamic=(uniform(total) < args.dynamic_dropout)[mine],
         colour=colour[mine],
-        shade=(0.3 * args.dynamic_jitter * normal(total, channels))[mine],
+        shade=(0.3 * args.dynamic_recolour * normal(total, channels))[mine],
+        stretch=(1 + args.dynamic_stretch * normal(total, 2)).clamp(0.5, 2)[mine],
     )

@@ -15,6 +15,7 @@ from arguments import parse_args
 from diffusers import DDIMScheduler
 from diffusers.optimization import get_scheduler
 from diffusers.training_utils import EMAModel
+from disguise import recolour, stretch
 from model_card import write_model_card
 from torch import nn
 from tqdm.auto import tqdm
@@ -54,12 +55,6 @@ class Trainee(nn.Module):
 def take_frames(clips: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:
     """The frames `(B, K)` of clips `(B, N, ...)`: `(B, K, ...)`."""
     return clips[torch.arange(len(clips), device=clips.device)[:, None], frames]
-
-
-def recolour(clips: torch.Tensor, colour: torch.Tensor, shade: torch.Tensor) -> torch.Tensor:
-    """`colour @ pixel + shade`, the same for all frames of a clip; clips `(B, N, C, H, W)` in [-1, 1]."""
-    mixed = torch.einsum("bij,bnjhw->bnihw", colour, clips) + shade[:, None, :, None, None]
-    return mixed.clamp(-1, 1)
 
 
 def load_clips(args):
@@ -166,7 +161,9 @@ def main(args) -> None:
         ).to(accelerator.device)
         with accelerator.accumulate(model):
             clips = to_model_range(frames.to(accelerator.device))
-            dynamic_clips = recolour(clips, noise.colour, noise.shade) if args.dynamic_jitter else None
+            dynamic_clips = None
+            if args.dynamic_recolour or args.dynamic_stretch:
+                dynamic_clips = stretch(recolour(clips, noise.colour, noise.shade), noise.stretch)
             chosen = take_frames(clips, noise.frames)
             noisy = noise_scheduler.add_noise(chosen, noise.noise, noise.timesteps)
             prediction, static, dynamic = model(clips, dynamic_clips, noisy, noise)

@@ -12,6 +12,7 @@ from diffusers import DDIMInverseScheduler, DiffusionPipeline
 from diffusers.configuration_utils import register_to_config
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
 from einops import rearrange
+from safetensors import SafetensorError
 
 from ..models.sequence_encoder import DiViDSequenceEncoder, DiViDTokens
 from ..models.unet_static_dynamic import DiViDUNet2DConditionModel
@@ -89,7 +90,7 @@ class DiViDPipeline(DiffusionPipeline):
                     os.makedirs(destination, exist_ok=True)
                     for file in files:
                         os.replace(os.path.join(folder, file), os.path.join(destination, file))
-            except OSError as error:
+            except (OSError, SafetensorError) as error:  # a full disk is the latter
                 raise OSError(
                     f"The pipeline was not saved to {target}: {error}. Nothing there was left half-written; make room or "
                     "choose another folder, and save again."
