@@ -1,5 +1,9 @@
 """The smallest models that have every part of the real ones, and clips for them."""
 
+import io
+import zipfile
+
+import numpy as np
 import torch
 
 from divid_diffusers import (
@@ -78,3 +82,27 @@ def influence(output, source):
 def same_weights(one, other):
     states = one.state_dict(), other.state_dict()
     return states[0].keys() == states[1].keys() and all(torch.equal(states[0][k], states[1][k]) for k in states[0])
+
+
+# --- a stand-in for the packed depth set ---------------------------------------------------------------------------
+
+DEPTH_CLIPS = [(action, subject, trial) for action in range(1, 8) for subject in range(1, 9) for trial in range(1, 3)]
+
+
+def depth_members():
+    """Another number of frames for every trial; the first pixels tell which clip it is."""
+    members = {}
+    for action, subject, trial in DEPTH_CLIPS:
+        frames = np.zeros((trial + 1, 64, 64), np.uint8)
+        frames[:, 0, :3] = action, subject, trial
+        members[f"depth/a{action}_s{subject}_t{trial}_depth.npy"] = frames
+    return members
+
+
+def write_depth_zip(path, members):
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            buffer = io.BytesIO()
+            np.save(buffer, content, allow_pickle=content.dtype == object)
+            archive.writestr(name, buffer.getvalue())
+    return path

@@ -110,7 +110,8 @@ class Appearance:
         trousers = clear_of([top, skin], 0.5, lambda: colour((0.35, 1.0), (0.2, 0.9)))
         shoes = clear_of([trousers], 0.45, lambda: colour((0.0, 0.9), (0.1, 1.0)))
         worn = [skin, hair, top, trousers, shoes]
-        background = clear_of(worn, 0.5, lambda: colour((0.1, 0.6), (0.2, 0.95)))
+        # Dull: most of a frame is background, and a loud one would be most of what a model spends itself on.
+        background = clear_of(worn, 0.5, lambda: colour((0.0, 0.25), (0.25, 0.9)))
         return cls(
             skin, hair, top, trousers, shoes, background,
             height=rng.uniform(0.72, 0.79), build=rng.uniform(0.75, 1.4), leg_ratio=rng.uniform(0.44, 0.50),

@@ -1,41 +1,16 @@
 """The depth set is read from its zip, split by clip, the same way every time; a bad zip is refused in a sentence."""
 
-import io
-import zipfile
-
 import numpy as np
 import pytest
 import torch
+from tiny import DEPTH_CLIPS, depth_members, write_depth_zip
 
 from divid_diffusers.data.mhad import NUM_TEST_CLIPS, MHADDepth
 
 
-NAMES = [(action, subject, trial) for action in range(1, 8) for subject in range(1, 9) for trial in range(1, 3)]
-
-
-def frames_of(action, subject, trial):
-    """Another number of frames for every trial; the first pixel tells which clip it is."""
-    frames = np.zeros((trial + 1, 64, 64), np.uint8)
-    frames[:, 0, :3] = action, subject, trial
-    return frames
-
-
-def write_zip(path, members):
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, content in members.items():
-            buffer = io.BytesIO()
-            np.save(buffer, content, allow_pickle=content.dtype == object)
-            archive.writestr(name, buffer.getvalue())
-    return path
-
-
-def members():
-    return {f"depth/a{a}_s{s}_t{t}_depth.npy": frames_of(a, s, t) for a, s, t in NAMES}
-
-
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory):
-    return write_zip(tmp_path_factory.mktemp("mhad") / "depth.zip", members() | {"notes.npy": np.zeros(3)})
+    return write_depth_zip(tmp_path_factory.mktemp("mhad") / "depth.zip", depth_members() | {"notes.npy": np.zeros(3)})
 
 
 def test_an_item_is_the_clip_its_name_says(archive):
@@ -49,11 +24,11 @@ def test_an_item_is_the_clip_its_name_says(archive):
 def test_the_two_splits_together_are_the_set_and_share_no_clip(archive):
     train, test = ({clip["clip_id"] for clip in MHADDepth(archive, split)} for split in ("train", "test"))
     assert len(test) == NUM_TEST_CLIPS and not train & test
-    assert train | test == {f"a{a}_s{s}_t{t}" for a, s, t in NAMES}
+    assert train | test == {f"a{a}_s{s}_t{t}" for a, s, t in DEPTH_CLIPS}
 
 
 def test_the_split_does_not_depend_on_the_order_in_the_zip(archive, tmp_path):
-    reversed_zip = write_zip(tmp_path / "reversed.zip", dict(reversed(members().items())))
+    reversed_zip = write_depth_zip(tmp_path / "reversed.zip", dict(reversed(depth_members().items())))
     splits = [[clip["clip_id"] for clip in MHADDepth(path, "test")] for path in (archive, reversed_zip)]
     assert splits[0] == splits[1]
 
@@ -76,7 +51,9 @@ def test_a_file_that_is_no_zip_is_refused(archive, tmp_path):
 
 
 def test_a_zip_of_other_things_is_refused(tmp_path):
-    path = write_zip(tmp_path / "other.zip", {"a1_s1_t1_depth.npy": frames_of(1, 1, 1), "b.npy": np.zeros(2)})
+    path = write_depth_zip(
+        tmp_path / "other.zip", {"a1_s1_t1_depth.npy": np.zeros((2, 64, 64), np.uint8), "b.npy": np.zeros(2)}
+    )
     with pytest.raises(ValueError, match="holds 1 members named like .*: is it the packed depth set"):
         MHADDepth(path)
 
@@ -85,7 +62,7 @@ def test_a_zip_of_other_things_is_refused(tmp_path):
     "bad", [np.zeros((2, 64, 64), np.float32), np.zeros((64, 64), np.uint8), np.zeros((0, 64, 64), np.uint8)], ids=str
 )
 def test_a_clip_of_another_type_or_shape_is_refused_by_name(tmp_path, bad):
-    path = write_zip(tmp_path / "bad.zip", members() | {"depth/a1_s1_t1_depth.npy": bad})
+    path = write_depth_zip(tmp_path / "bad.zip", depth_members() | {"depth/a1_s1_t1_depth.npy": bad})
     with pytest.raises(ValueError, match="a1_s1_t1_depth.npy in .* must be uint8"):
         MHADDepth(path, "train")
         MHADDepth(path, "test")
@@ -93,6 +70,6 @@ def test_a_clip_of_another_type_or_shape_is_refused_by_name(tmp_path, bad):
 
 def test_pickled_arrays_are_not_opened(tmp_path):
     trap = np.array([{"not": "pixels"}], dtype=object)
-    path = write_zip(tmp_path / "trap.zip", dict.fromkeys(members(), trap))
+    path = write_depth_zip(tmp_path / "trap.zip", dict.fromkeys(depth_members(), trap))
     with pytest.raises(ValueError, match="allow_pickle"):
         MHADDepth(path)

@@ -1,0 +1,102 @@
+"""Flags win over the config file, which wins over the defaults; what cannot work is refused before anything starts."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+
+TRAINING = Path(__file__).parents[2] / "training"
+sys.path.insert(0, str(TRAINING))
+from arguments import parse_args  # noqa: E402
+
+
+@pytest.fixture
+def config(tmp_path):
+    def write(**values):
+        path = tmp_path / "config.yaml"
+        path.write_text(yaml.safe_dump(values))
+        return ["--config", str(path)]
+
+    return write
+
+
+def test_flags_win_over_the_config_file_which_wins_over_the_defaults(config):
+    path = config(train_batch_size=3, learning_rate=2e-3, gradient_checkpointing=True)
+    args = parse_args([*path, "--train_batch_size", "5", "--no-gradient_checkpointing"])
+    assert (args.train_batch_size, args.learning_rate, args.gradient_checkpointing) == (5, 2e-3, False)
+    assert parse_args(path).gradient_checkpointing is True
+    assert args.num_frames == parse_args([]).num_frames
+
+
+def test_numbers_in_scientific_notation_are_numbers(tmp_path):
+    (tmp_path / "config.yaml").write_text("learning_rate: 1e-4\n")
+    assert parse_args(["--config", str(tmp_path / "config.yaml")]).learning_rate == 1e-4
+
+
+@pytest.mark.parametrize("path", sorted((TRAINING / "configs").glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_shipped_configs_are_accepted(path):
+    parse_args(["--config", str(path), "--data_path", "depth.zip"])
+
+
+def test_all_frames_are_denoised_unless_told_otherwise():
+    assert parse_args(["--num_frames", "7"]).frames_per_clip == 7
+
+
+BAD_FLAGS = {
+    "--train_batch_size 0": "--train_batch_size is 0",
+    "--max_train_steps -1": "--max_train_steps is -1",
+    "--gradient_accumulation_steps 0": "--gradient_accumulation_steps is 0",
+    "--frames_per_clip 11": "--frames_per_clip is 11",
+    "--static_dropout 1": "--static_dropout is 1.0",
+    "--dynamic_dropout=-0.1": "--dynamic_dropout is -0.1",
+    "--dataset mhad_depth": "needs --data_path",
+    "--preset huge": "--preset",
+    "--prediction_type flow": "--prediction_type",
+    "--learning_rate fast": "--learning_rate",
+    "--no_such_flag 1": "--no_such_flag",
+}
+
+
+@pytest.mark.parametrize("flags", BAD_FLAGS)
+def test_flags_that_cannot_work_are_refused_by_name(flags, capsys):
+    with pytest.raises(SystemExit) as stop:
+        parse_args(flags.split())
+    assert stop.value.code == 2
+    assert BAD_FLAGS[flags] in capsys.readouterr().err
+
+
+def refusal(arguments, capsys):
+    """The sentence, whether it is the exit's own or argparse's."""
+    with pytest.raises(SystemExit) as stop:
+        parse_args(arguments)
+    assert stop.value.code not in (None, 0)
+    return f"{stop.value.code} {capsys.readouterr().err}"
+
+
+def test_a_missing_config_file_is_named(capsys):
+    assert "There is no config file at nowhere.yaml" in refusal(["--config", "nowhere.yaml"], capsys)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"learning_rat": 1},
+        {"train_batch_size": 0},
+        {"train_batch_size": "many"},
+        {"preset": "huge"},
+        {"prediction_type": "flow"},
+        {"dataset": "kinetics"},
+    ],
+    ids=str,
+)
+def test_a_config_file_that_cannot_work_is_refused_by_name(config, values, capsys):
+    assert next(iter(values)) in refusal(config(**values), capsys)
+
+
+@pytest.mark.parametrize("text", ["- a\n- list\n", "just words\n", "a: [1, 2\n"])
+def test_a_file_that_is_no_config_is_refused_by_name(tmp_path, text, capsys):
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    assert str(path) in refusal(["--config", str(path)], capsys)

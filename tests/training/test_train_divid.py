@@ -1,0 +1,199 @@
+"""Training as users start it: it saves a pipeline, and cut short and resumed it ends where it would have ended anyway."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import DDIMScheduler
+from hub_stand_in import HubStandIn
+from safetensors.torch import load_file
+from tiny import depth_members, same_weights, write_depth_zip
+
+from divid_diffusers import DiViDPipeline, build_models
+
+
+TRAINING = Path(__file__).parents[2] / "training"
+FLAGS = {
+    "num_puppets": 7,
+    "num_frames": 3,
+    "train_batch_size": 2,
+    "learning_rate": 1e-3,
+    "lr_warmup_steps": 0,
+    "max_train_steps": 1,
+    "checkpointing_steps": 100,
+    "validation_steps": 0,
+    "logging_steps": 1,
+    "num_validation_clips": 2,
+    "num_inference_steps": 2,
+    "report_to": "none",
+}
+# An epoch of 7 clips ends in the middle of a batch, and a step takes two batches: both must survive a resume.
+RUN = {"max_train_steps": 4, "gradient_accumulation_steps": 2, "checkpointing_steps": 2}
+
+
+def command(output_dir, launcher=(sys.executable,), **flags):
+    flags = FLAGS | {"output_dir": output_dir} | flags
+    words = [f"--{name}" if value is True else f"--{name}={value}" for name, value in flags.items()]
+    return [*launcher, str(TRAINING / "train_divid.py"), *words]
+
+
+def train(output_dir, launcher=(sys.executable,), environment={}, **flags):
+    """A run in a process of its own; returns what it printed."""
+    done = subprocess.run(
+        command(output_dir, launcher, **flags),
+        env=os.environ | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=200,
+    )
+    assert done.returncode == 0, done.stdout[-5000:]
+    return done.stdout
+
+
+def assert_same_training(one, other, step):
+    """Weights, average, optimizer and the pipeline made of them, to the bit."""
+    for name in ("encoder", "unet"):
+        file = Path(name) / "diffusion_pytorch_model.safetensors"
+        assert (one / file).read_bytes() == (other / file).read_bytes(), f"{name} of the pipeline"
+    weights = [load_file(run / f"checkpoint-{step}" / "model.safetensors") for run in (one, other)]
+    torch.testing.assert_close(*weights, rtol=0, atol=0)
+    states = [torch.load(run / f"checkpoint-{step}" / "optimizer.bin", weights_only=False) for run in (one, other)]
+    torch.testing.assert_close(*[state["state"] for state in states], rtol=0, atol=0)
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory):
+    output_dir = tmp_path_factory.mktemp("unbroken")
+    train(output_dir, **RUN)
+    return output_dir
+
+
+def test_a_run_leaves_a_pipeline_that_loads_and_decodes(unbroken, diffusers_warnings):
+    pipe = DiViDPipeline.from_pretrained(unbroken)
+    assert diffusers_warnings == []
+    assert isinstance(pipe.scheduler, DDIMScheduler) and pipe.config.num_inference_steps == 2
+    pipe.set_progress_bar_config(disable=True)
+    frames = pipe.reconstruct(torch.rand(1, 2, 3, 64, 64), output_type="pt").frames
+    assert frames.shape == (1, 2, 3, 64, 64) and frames.isfinite().all()
+    card = (unbroken / "README.md").read_text()
+    assert "library_name: divid_diffusers" in card and "4 steps of 4 clips of 3 frames" in card
+
+
+def test_the_pipeline_holds_the_moving_average_and_not_the_last_weights(unbroken):
+    pipe = DiViDPipeline.from_pretrained(unbroken)
+    last = load_file(unbroken / "checkpoint-4" / "model.safetensors")
+    trained = pipe.unet.state_dict()
+    assert last.keys() == {
+        *(f"unet.{name}" for name in trained),
+        *(f"encoder.{name}" for name in pipe.encoder.state_dict()),
+    }
+    assert any(not torch.equal(trained[name], last[f"unet.{name}"]) for name in trained)
+
+
+def test_a_resumed_run_ends_where_the_unbroken_one_does_whoever_loads_the_data(unbroken, tmp_path):
+    shutil.copytree(unbroken / "checkpoint-2", tmp_path / "checkpoint-2")
+    train(tmp_path, **RUN, resume_from_checkpoint="checkpoint-2", dataloader_num_workers=2)
+    assert_same_training(unbroken, tmp_path, step=4)
+
+
+def test_a_killed_run_ends_where_the_unbroken_one_does(unbroken, tmp_path):
+    process = subprocess.Popen(
+        command(tmp_path, **RUN | {"max_train_steps": 10_000}), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        while not (tmp_path / "checkpoint-2").exists():
+            assert process.poll() is None, "the run ended by itself"
+            time.sleep(0.01)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    # What a run leaves that is killed while it writes a checkpoint.
+    shutil.copytree(tmp_path / "checkpoint-2", tmp_path / ".partial-checkpoint-4", dirs_exist_ok=True)
+    (tmp_path / ".partial-checkpoint-4" / "model.safetensors").write_bytes(b"half")
+    assert not (tmp_path / "model_index.json").exists()
+    train(tmp_path, **RUN, resume_from_checkpoint="latest")
+    assert_same_training(unbroken, tmp_path, step=4)
+    assert not (tmp_path / ".partial-checkpoint-4").exists()
+
+
+def losses(printed):
+    """The loss of every step, from the progress bar."""
+    steps = dict(re.findall(r"(\d+)/\d+ \[[^\]]*loss=([0-9.]+)", printed))
+    return [float(steps[step]) for step in sorted(steps, key=int)]
+
+
+def test_two_processes_train_as_one_with_the_whole_batch(tmp_path):
+    # Not `accelerate launch`: on a CPU it starts one process, whatever --num_processes says, unless MPI is there.
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    on_cpu = {"ACCELERATE_USE_CPU": "true"}
+    together = train(tmp_path / "two", launcher, on_cpu, train_batch_size=2, max_train_steps=3)
+    alone = train(tmp_path / "one", train_batch_size=4, max_train_steps=3)
+    assert "on 2 process(es)" in (tmp_path / "two" / "README.md").read_text()
+    assert len(losses(together)) == 3
+    assert losses(together) == pytest.approx(losses(alone), abs=2e-3)
+    assert len(set(losses(alone))) == 3
+    pipes = [DiViDPipeline.from_pretrained(tmp_path / name) for name in ("one", "two")]
+    for one, two in zip(pipes[0].unet.parameters(), pipes[1].unet.parameters()):
+        torch.testing.assert_close(one, two, rtol=0, atol=3e-3)  # Adam turns a rounding error into a whole step
+
+
+def test_depth_clips_are_trained_on_with_every_option_and_validated(tmp_path):
+    archive = write_depth_zip(tmp_path / "depth.zip", depth_members())
+    train(
+        tmp_path / "run",
+        dataset="mhad_depth",
+        data_path=archive,
+        prediction_type="sample",
+        snr_gamma=5,
+        frames_per_clip=2,
+        static_dropout=0.5,
+        dynamic_dropout=0.5,
+        validation_steps=1,
+        report_to="tensorboard",
+    )
+    pipe = DiViDPipeline.from_pretrained(tmp_path / "run")
+    config = pipe.unet.config
+    assert (config.in_channels, config.prediction_type, config.static_dropout) == (1, "sample", 0.5)
+    figures = [json.loads(line) for line in (tmp_path / "run/validation/figures.jsonl").read_text().splitlines()]
+    assert figures[0]["step"] == 1 and figures[0]["psnr"] > 0
+    assert (tmp_path / "run/validation/step-000001.png").stat().st_size > 0
+    assert any(path.name.startswith("events") for path in (tmp_path / "run/logs").rglob("*"))
+
+
+def test_a_checkpoint_is_trained_further_and_pushed_without_its_training_state(unbroken, tmp_path):
+    with HubStandIn() as hub:
+        train(
+            tmp_path / "run",
+            environment=hub.environment(tmp_path / "cache"),
+            pretrained_model_name_or_path=unbroken,
+            learning_rate=1e-9,
+            static_dropout=0.1,
+            checkpointing_steps=1,
+            push_to_hub=True,
+            hub_model_id="org/trained",
+        )
+    before, after = (DiViDPipeline.from_pretrained(folder) for folder in (unbroken, tmp_path / "run"))
+    assert not same_weights(before.unet, build_models("tiny")[1])
+    for one, other in zip(before.unet.parameters(), after.unet.parameters()):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-6)
+    assert after.unet.config.static_dropout == 0.1
+    pushed = hub.repos["org/trained"]
+    assert {"README.md", "model_index.json", "unet/diffusion_pytorch_model.safetensors"} <= set(pushed)
+    assert not [path for path in pushed if "checkpoint" in path or path.startswith("logs")]
+    assert b"library_name: divid_diffusers" in pushed["README.md"]
+
+
+def test_a_bad_flag_ends_the_run_with_a_sentence_and_no_traceback(tmp_path):
+    done = subprocess.run(command(tmp_path / "run", train_batch_size=0), capture_output=True, text=True, timeout=100)
+    assert done.returncode != 0
+    assert "--train_batch_size is 0" in done.stderr and "Traceback" not in done.stderr
+    assert not (tmp_path / "run").exists()
