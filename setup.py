@@ -7,6 +7,7 @@ here = Path(__file__).parent
 
 extras = {
     "training": ["pyyaml>=6.0", "tensorboard>=2.18", "tqdm>=4.66"],
+    "eval": ["scikit-learn>=1.5"],
     "test": ["pytest>=8.0", "pytest-timeout>=2.3", "hypothesis>=6.100"],
     "quality": ["ruff>=0.12"],
 }

@@ -36,6 +36,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help="Frames of each clip that are denoised per step, drawn at random; default: all.",
     )
     loss.add_argument(
+        "--motion_weight",
+        type=float,
+        default=0.0,
+        help="How much more an error counts where a frame differs from the first. Off in the paper.",
+    )
+    loss.add_argument(
         "--dynamic_recolour",
         type=float,
         default=0.0,
@@ -95,19 +101,38 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def read_config(path: str, actions: dict[str, argparse.Action]) -> dict:
+    """The file's values, as if they had been given as flags."""
     if not Path(path).is_file():
         raise SystemExit(f"There is no config file at {path}: see training/configs/ for examples.")
-    values = yaml.safe_load(Path(path).read_text()) or {}
+    try:
+        values = yaml.safe_load(Path(path).read_text()) or {}
+    except yaml.YAMLError as error:
+        raise SystemExit(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict):
+        raise SystemExit(f"{path} must hold lines such as `preset: tiny`, but holds a {type(values).__name__}.")
     unknown = sorted(set(values) - set(actions))
     if unknown:
         raise SystemExit(
             f"{path} sets {', '.join(unknown)}, which train_divid.py does not know: see --help for the names."
         )
-    # YAML reads 1e-4 as a string; the flag's own type decides.
-    return {
-        name: actions[name].type(value) if actions[name].type and value is not None else value
-        for name, value in values.items()
-    }
+    return {name: convert(path, actions[name], value) for name, value in values.items()}
+
+
+def convert(path: str, action: argparse.Action, value):
+    """YAML has its own idea of types (1e-4 is a string, no is false); the flag's type decides."""
+    if value is None or (isinstance(value, bool) and isinstance(action, argparse.BooleanOptionalAction)):
+        return value
+    if action.choices and value is False and "no" in action.choices:
+        value = "no"
+    try:
+        value = (action.type or str)(value)
+    except ValueError:
+        raise SystemExit(
+            f"{path} sets {action.dest} to {value!r}: it must be of type {action.type.__name__}."
+        ) from None
+    if action.choices and value not in action.choices:
+        raise SystemExit(f"{path} sets {action.dest} to {value!r}: choose one of {', '.join(action.choices)}.")
+    return value
 
 
 def check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
@@ -127,6 +152,8 @@ def check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     ):
         if getattr(args, name) < 1:
             parser.error(f"--{name} is {getattr(args, name)}: it must be at least 1.")
+    if args.checkpoints_total_limit is not None and args.checkpoints_total_limit < 1:
+        parser.error("--checkpoints_total_limit must leave at least 1 checkpoint to resume from.")
     for name in ("static_dropout", "dynamic_dropout"):
         if not 0 <= getattr(args, name) < 1:
             parser.error(f"--{name} is {getattr(args, name)}: it is a probability below 1.")

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 from accelerate import Accelerator
+from safetensors import SafetensorError
 
 
 NAME = re.compile(r"checkpoint-(\d+)")
@@ -25,7 +26,11 @@ def save_checkpoint(accelerator: Accelerator, output_dir: Path, step: int, total
     accelerator.wait_for_everyone()
     try:
         accelerator.save_state(str(partial))
-    except OSError as error:
+    except (
+        OSError,
+        RuntimeError,
+        SafetensorError,
+    ) as error:  # torch and safetensors have their own words for a full disk
         raise SystemExit(
             f"Checkpoint {step} could not be written to {output_dir}: {error}. The earlier checkpoints are untouched: make "
             "room and go on with --resume_from_checkpoint latest."

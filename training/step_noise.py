@@ -39,7 +39,8 @@ def draw(
     cut, so the same clips meet the same noise however many processes share the work, and a resumed run goes on exactly.
     """
     number = step * args.gradient_accumulation_steps + micro_batch
-    generator = torch.Generator().manual_seed(args.seed * 2**40 + number)
+    # torch keeps the low 32 bits of a seed only; the factor, a prime, keeps runs of a million steps apart
+    generator = torch.Generator().manual_seed((args.seed * 1_000_003 + number) % 2**32)
     total = args.train_batch_size * world_size
     mine = slice(rank * args.train_batch_size, (rank + 1) * args.train_batch_size)
 

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import time
 from pathlib import Path
 
@@ -69,7 +70,20 @@ def to_model_range(frames: torch.Tensor) -> torch.Tensor:
     return frames.float() / 127.5 - 1
 
 
+def check_processes() -> None:
+    """`accelerate launch --cpu --num_processes 2` without MPI starts one process and says nothing."""
+    several_asked = "MASTER_ADDR" in os.environ and os.environ.get("ACCELERATE_USE_CPU", "").lower() == "true"
+    if several_asked and not any(
+        name.endswith("SIZE") for name in os.environ if name.startswith(("WORLD", "PMI", "OMPI"))
+    ):
+        raise SystemExit(
+            "accelerate starts several CPU processes through MPI only (--mpirun_hostfile) and has started one. Use "
+            "`ACCELERATE_USE_CPU=true torchrun --nproc_per_node 2 training/train_divid.py ...` instead."
+        )
+
+
 def main(args) -> None:
+    check_processes()
     output_dir = Path(args.output_dir)
     accelerator = Accelerator(
         mixed_precision=args.mixed_precision,
@@ -170,7 +184,10 @@ def main(args) -> None:
 
             abar = alphas_cumprod[noise.timesteps]
             target = losses.target(args.prediction_type, chosen, noise.noise.expand_as(chosen), abar)
-            per_clip = losses.ddpm_loss(prediction, target)
+            pixel_weight = (
+                losses.motion_weight(chosen, clips[:, :1], args.motion_weight) if args.motion_weight else 1.0
+            )
+            per_clip = losses.ddpm_loss(prediction, target, pixel_weight)
             weight = (
                 1.0 if args.snr_gamma is None else losses.min_snr_weight(args.prediction_type, abar, args.snr_gamma)
             )
@@ -215,7 +232,7 @@ def main(args) -> None:
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
         figures = {}
-        if args.validation_steps:
+        if args.validation_steps and progress.step % args.validation_steps:
             figures = report_validation(
                 accelerator, ema, model, noise_scheduler, validation_clips, args, progress.step, output_dir
             )

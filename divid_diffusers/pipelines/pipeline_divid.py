@@ -2,8 +2,6 @@
 
 import copy
 import inspect
-import os
-import tempfile
 from collections.abc import Callable
 from typing import Any
 
@@ -12,16 +10,16 @@ from diffusers import DDIMInverseScheduler, DiffusionPipeline
 from diffusers.configuration_utils import register_to_config
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
 from einops import rearrange
-from safetensors import SafetensorError
 
 from ..models.sequence_encoder import DiViDSequenceEncoder, DiViDTokens
 from ..models.unet_static_dynamic import DiViDUNet2DConditionModel
 from ..schedulers.scheduling_shared_noise_ddpm import Generators, frame_generators, sample_shared_noise
 from .clip_processor import ClipProcessor
 from .pipeline_output import DiViDPipelineOutput
+from .saving import WholeSavingMixin
 
 
-class DiViDPipeline(DiffusionPipeline):
+class DiViDPipeline(WholeSavingMixin, DiffusionPipeline):
     r"""
     Static/dynamic disentanglement of video (DiViD): [`encode`] a clip into one static token (who) and one dynamic token per
     frame (motion), [`reconstruct`] it from them, [`swap`] them between clips, [`interpolate`] them, [`animate`] an image, and
@@ -63,42 +61,6 @@ class DiViDPipeline(DiffusionPipeline):
         self.register_modules(encoder=encoder, unet=unet, scheduler=scheduler)
         self._check_scheduler()
         self.clip_processor = ClipProcessor()
-
-    @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path, **kwargs):
-        if kwargs.setdefault("use_safetensors", True) is False:
-            raise ValueError("DiViDPipeline loads weights from safetensors only: leave out `use_safetensors=False`.")
-        return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
-
-    def save_pretrained(self, save_directory: str | os.PathLike, push_to_hub: bool = False, **kwargs):
-        """
-        As [`DiffusionPipeline.save_pretrained`], but whole or not at all: everything is written beside the target first and
-        `model_index.json`, without which a folder is no checkpoint, is moved in last.
-        """
-        if kwargs.get("safe_serialization") is False:
-            raise ValueError("DiViDPipeline saves weights as safetensors only: leave out `safe_serialization=False`.")
-        target = os.path.abspath(save_directory)
-        os.makedirs(target, exist_ok=True)
-        hub_kwargs = {
-            k: kwargs.pop(k) for k in ("repo_id", "commit_message", "private", "token", "create_pr") if k in kwargs
-        }
-        with tempfile.TemporaryDirectory(prefix=".saving-", dir=os.path.dirname(target)) as scratch:
-            try:
-                super().save_pretrained(scratch, **kwargs)
-                for folder, _, files in sorted(os.walk(scratch), reverse=True):  # the top folder last
-                    destination = os.path.join(target, os.path.relpath(folder, scratch))
-                    os.makedirs(destination, exist_ok=True)
-                    for file in files:
-                        os.replace(os.path.join(folder, file), os.path.join(destination, file))
-            except (OSError, SafetensorError) as error:  # a full disk is the latter
-                raise OSError(
-                    f"The pipeline was not saved to {target}: {error}. Nothing there was left half-written; make room or "
-                    "choose another folder, and save again."
-                ) from error
-        if push_to_hub:
-            self.push_to_hub(
-                hub_kwargs.pop("repo_id", os.path.basename(target)), variant=kwargs.get("variant"), **hub_kwargs
-            )
 
     def encode(self, clips: Any, static_frame: int = 0) -> DiViDTokens:
         """
@@ -323,20 +285,27 @@ class DiViDPipeline(DiffusionPipeline):
         pieces = torch.arange(len(clip_of_frame)).split(frames_per_batch)
         decoded = []
         with self.progress_bar(total=steps * len(pieces)) as progress_bar:
-            for number, piece in enumerate(pieces):
+
+            def on_step_end(t: torch.Tensor, latents: torch.Tensor) -> torch.Tensor:
+                if callback_on_step_end is not None:
+                    tensors = dict.fromkeys(callback_on_step_end_tensor_inputs, latents)
+                    changed = callback_on_step_end(self, progress_bar.n, t, tensors)
+                    latents = (changed or {}).get("latents", latents)
+                progress_bar.update()
+                return latents
+
+            for piece in pieces:
+                scheduler = copy.deepcopy(self.scheduler)  # its state is this call's: threads may share the pipeline
+                scheduler.set_timesteps(steps, device=device)
                 decoded.append(
                     self._denoise(
                         frame_static[piece],
                         frame_dynamic[piece],
                         frame_latents[piece],
-                        [generators[i] for i in piece],
-                        steps,
+                        scheduler,
+                        {"generator": [generators[i] for i in piece], "eta": eta},
                         (static_guidance_scale, dynamic_guidance_scale),
-                        eta,
-                        progress_bar,
-                        callback_on_step_end,
-                        callback_on_step_end_tensor_inputs,
-                        first_step=number * steps,
+                        on_step_end,
                     )
                 )
         clips = torch.cat(decoded).split(lengths)
@@ -349,28 +318,20 @@ class DiViDPipeline(DiffusionPipeline):
 
     def _denoise(
         self,
-        static,
-        dynamic,
-        latents,
-        generators,
-        steps,
-        scales,
-        eta,
-        progress_bar,
-        callback,
-        callback_inputs,
-        first_step,
+        static: torch.Tensor,
+        dynamic: torch.Tensor,
+        latents: torch.Tensor,
+        scheduler: SchedulerMixin,
+        step_kwargs: dict[str, Any],
+        scales: tuple[float, float],
+        on_step_end: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
     ) -> torch.Tensor:
-        """One batch of frames from noise to x_0: static `(F, S)`, dynamic `(F, D)`, latents `(F, C, H, W)`."""
-        scheduler = copy.deepcopy(
-            self.scheduler
-        )  # its state belongs to this call: pipelines are shared between threads
-        scheduler.set_timesteps(steps, device=latents.device)
+        """A batch of frames from noise to x_0: static `(F, S)`, dynamic `(F, D)`, latents `(F, C, H, W)`."""
         accepted = inspect.signature(scheduler.step).parameters
-        extra = {k: v for k, v in {"generator": generators, "eta": eta}.items() if k in accepted}
+        step_kwargs = {name: value for name, value in step_kwargs.items() if name in accepted}
         latents = latents * scheduler.init_noise_sigma
 
-        branches, signs = self._guidance_branches(*scales)
+        branches, weights = self._guidance_branches(*scales)
         num_frames = len(static)
         context = torch.cat(
             [
@@ -384,15 +345,11 @@ class DiViDPipeline(DiffusionPipeline):
             ]
         )
         context = self.unet.cache_context(context)
-        for step, t in enumerate(scheduler.timesteps[:]):
+        for t in scheduler.timesteps:
             scaled = scheduler.scale_model_input(latents, t)
             outputs = self.unet(scaled.repeat(len(branches), 1, 1, 1), t, context, return_dict=False)[0]
-            output = sum(sign * part for sign, part in zip(signs, outputs.chunk(len(branches))))
-            latents = scheduler.step(output, t, latents, **extra, return_dict=False)[0]
-            if callback is not None:
-                changed = callback(self, first_step + step, t, dict.fromkeys(callback_inputs, latents))
-                latents = (changed or {}).get("latents", latents)
-            progress_bar.update()
+            output = sum(weight * part for weight, part in zip(weights, outputs.chunk(len(branches))))
+            latents = on_step_end(t, scheduler.step(output, t, latents, **step_kwargs, return_dict=False)[0])
         return latents
 
     @staticmethod

@@ -1,0 +1,79 @@
+"""Saving and publishing a pipeline: safetensors only, whole or not at all."""
+
+import os
+import tempfile
+
+from huggingface_hub import ModelCard, create_repo, file_exists
+from safetensors import SafetensorError
+
+
+MODEL_CARD = """---
+library_name: divid_diffusers
+tags:
+- diffusers
+- video
+- disentanglement
+- divid
+---
+
+# {repo_id}
+
+```python
+from divid_diffusers import DiViDPipeline
+
+pipe = DiViDPipeline.from_pretrained("{repo_id}")
+clip = pipe.swap("this_person.mp4", "that_motion.mp4").frames[0]
+```
+"""
+
+
+class WholeSavingMixin:
+    """Put before `DiffusionPipeline` among the bases."""
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path, **kwargs):
+        if kwargs.setdefault("use_safetensors", True) is False:
+            raise ValueError(f"{cls.__name__} loads weights from safetensors only: leave out `use_safetensors=False`.")
+        return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
+
+    def save_pretrained(self, save_directory: str | os.PathLike, push_to_hub: bool = False, **kwargs):
+        """
+        As [`DiffusionPipeline.save_pretrained`], but whole or not at all: everything is written beside the target first and
+        `model_index.json`, without which a folder is no checkpoint, is moved in last.
+        """
+        if kwargs.get("safe_serialization") is False:
+            raise ValueError(
+                f"{type(self).__name__} saves weights as safetensors only: leave out `safe_serialization=False`."
+            )
+        target = os.path.abspath(save_directory)
+        os.makedirs(target, exist_ok=True)
+        hub_kwargs = {
+            k: kwargs.pop(k) for k in ("repo_id", "commit_message", "private", "token", "create_pr") if k in kwargs
+        }
+        with tempfile.TemporaryDirectory(prefix=".saving-", dir=os.path.dirname(target)) as scratch:
+            try:
+                super().save_pretrained(scratch, **kwargs)
+                for folder, _, files in sorted(os.walk(scratch), reverse=True):  # the top folder last
+                    destination = os.path.join(target, os.path.relpath(folder, scratch))
+                    os.makedirs(destination, exist_ok=True)
+                    for file in files:
+                        os.replace(os.path.join(folder, file), os.path.join(destination, file))
+            except (OSError, SafetensorError) as error:  # a full disk is the latter
+                raise OSError(
+                    f"The pipeline was not saved to {target}: {error}. Nothing there was left half-written; make room or "
+                    "choose another folder, and save again."
+                ) from error
+        if push_to_hub:
+            self.push_to_hub(
+                hub_kwargs.pop("repo_id", os.path.basename(target)), variant=kwargs.get("variant"), **hub_kwargs
+            )
+
+    def push_to_hub(self, repo_id: str, private: bool | None = None, token: str | None = None, **kwargs) -> str:
+        """
+        As [`DiffusionPipeline.push_to_hub`]. A repository without a model card gets one first, since diffusers would write one
+        whose snippet cannot load this pipeline.
+        """
+        repo_id = create_repo(repo_id, private=private, token=token, exist_ok=True).repo_id
+        if not file_exists(repo_id, "README.md", token=token):
+            ModelCard(MODEL_CARD.format(repo_id=repo_id)).push_to_hub(repo_id, token=token)
+        return super().push_to_hub(repo_id, private=private, token=token, **kwargs)
