@@ -6,7 +6,8 @@ from diffusers.pipelines.pipeline_loading_utils import LOADABLE_CLASSES
 
 from .models.sequence_encoder import DiViDSequenceEncoder, DiViDTokens
 from .models.unet_static_dynamic import DiViDUNet2DConditionModel
-from .pipelines.clip_processor import ClipProcessor, export_clip, load_clip
+from .pipelines.clip_processor import ClipProcessor, load_clip
+from .pipelines.clip_writing import export_clip
 from .pipelines.pipeline_divid import DiViDPipeline
 from .pipelines.pipeline_output import DiViDPipelineOutput
 from .presets import PRESETS, build_models, build_pipeline

@@ -16,46 +16,19 @@ from arguments import parse_args
 from diffusers import DDIMScheduler
 from diffusers.optimization import get_scheduler
 from diffusers.training_utils import EMAModel
-from disguise import recolour, stretch
 from model_card import write_model_card
-from torch import nn
+from objective import Trainee, objective
+from progress import Meter, Progress
 from tqdm.auto import tqdm
 from validation import validate
 
-from divid_diffusers import DiViDPipeline, SharedNoiseDDPMScheduler, build_models, losses
+from divid_diffusers import DiViDPipeline, SharedNoiseDDPMScheduler, build_models
 from divid_diffusers.data.mhad import MHADDepth
 from divid_diffusers.data.puppets import Puppets
 from divid_diffusers.data.sampling import ResumableBatchSampler, SampledClips, sample_frame_indices
 
 
 logger = get_logger(__name__)
-NUM_BUCKETS = 4  # of timesteps, for the log
-
-
-class Trainee(nn.Module):
-    """Encoder and UNet as one module, so that gradients are synchronised, clipped and averaged as one."""
-
-    def __init__(self, encoder, unet):
-        super().__init__()
-        self.encoder, self.unet = encoder, unet
-
-    def forward(self, clips, dynamic_clips, noisy, noise: step_noise.StepNoise):
-        tokens = self.encoder(clips, dynamic_frames=dynamic_clips)
-        dynamic = take_frames(tokens.dynamic, noise.frames)
-        prediction = self.unet(
-            noisy,
-            noise.timesteps,
-            static=tokens.static,
-            dynamic=dynamic,
-            drop_static=noise.drop_static,
-            drop_dynamic=noise.drop_dynamic,
-        ).sample
-        return prediction, tokens.static, tokens.dynamic
-
-
-def take_frames(clips: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:
-    """The frames `(B, K)` of clips `(B, N, ...)`: `(B, K, ...)`."""
-    return clips[torch.arange(len(clips), device=clips.device)[:, None], frames]
 
 
 def load_clips(args):
@@ -153,9 +126,9 @@ def main(args) -> None:
         ),
         num_workers=args.dataloader_num_workers,
     )
-    alphas_cumprod = noise_scheduler.alphas_cumprod.to(accelerator.device)
     validation_clips = held_out(held_out_clips, args).to(accelerator.device)
-    meter = Meter(accelerator)
+    meter = Meter(accelerator, noise_scheduler.config.num_train_timesteps)
+    figures = {}
     last_time = time.monotonic()
     bar = tqdm(total=args.max_train_steps, initial=progress.step, disable=not accelerator.is_local_main_process)
 
@@ -175,35 +148,13 @@ def main(args) -> None:
         ).to(accelerator.device)
         with accelerator.accumulate(model):
             clips = to_model_range(frames.to(accelerator.device))
-            dynamic_clips = None
-            if args.dynamic_recolour or args.dynamic_stretch:
-                dynamic_clips = stretch(recolour(clips, noise.colour, noise.shade), noise.stretch)
-            chosen = take_frames(clips, noise.frames)
-            noisy = noise_scheduler.add_noise(chosen, noise.noise, noise.timesteps)
-            prediction, static, dynamic = model(clips, dynamic_clips, noisy, noise)
-
-            abar = alphas_cumprod[noise.timesteps]
-            target = losses.target(args.prediction_type, chosen, noise.noise.expand_as(chosen), abar)
-            pixel_weight = (
-                losses.motion_weight(chosen, clips[:, :1], args.motion_weight) if args.motion_weight else 1.0
-            )
-            per_clip = losses.ddpm_loss(prediction, target, pixel_weight)
-            weight = (
-                1.0 if args.snr_gamma is None else losses.min_snr_weight(args.prediction_type, abar, args.snr_gamma)
-            )
-            loss_ddpm = (weight * per_clip).mean()
-            loss = loss_ddpm
-            loss_orth = torch.zeros_like(loss)
-            if static.shape[-1] == dynamic.shape[-1]:
-                loss_orth = losses.orthogonality_loss(static, dynamic)
-                loss = loss + args.orthogonality_weight * loss_orth
-            accelerator.backward(loss)
+            result = objective(model, clips, noise, noise_scheduler, args)
+            accelerator.backward(result.loss)
             if accelerator.sync_gradients:
                 accelerator.clip_grad_norm_(model.parameters(), args.max_grad_norm)
             optimizer.step()
             optimizer.zero_grad()
-        bucket = noise.timesteps * NUM_BUCKETS // noise_scheduler.config.num_train_timesteps
-        meter.add(loss.detach(), loss_ddpm.detach(), loss_orth.detach(), per_clip.detach(), bucket)
+        meter.add(result, noise.timesteps)
 
         if not accelerator.sync_gradients:
             continue
@@ -214,16 +165,16 @@ def main(args) -> None:
         progress.seconds, last_time = progress.seconds + now - last_time, now
         bar.update()
 
-        if not torch.isfinite(loss):
+        if not torch.isfinite(result.loss):
             raise SystemExit(
-                f"The loss is {loss.item()} at step {progress.step}: lower --learning_rate and resume from the last checkpoint."
+                f"The loss is {result.loss.item()} at step {progress.step}: lower --learning_rate and resume from the last checkpoint."
             )
         if progress.step % args.logging_steps == 0:
             values = meter.result() | {"lr": lr_scheduler.get_last_lr()[0]}
             accelerator.log(values, step=progress.step)
             bar.set_postfix(loss=f"{values['loss']:.4f}")
         if args.validation_steps and progress.step % args.validation_steps == 0 and accelerator.is_main_process:
-            report_validation(
+            figures = report_validation(
                 accelerator, ema, model, noise_scheduler, validation_clips, args, progress.step, output_dir
             )
         if progress.step % args.checkpointing_steps == 0:
@@ -231,7 +182,6 @@ def main(args) -> None:
 
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
-        figures = {}
         if args.validation_steps and progress.step % args.validation_steps:
             figures = report_validation(
                 accelerator, ema, model, noise_scheduler, validation_clips, args, progress.step, output_dir
@@ -244,54 +194,6 @@ def main(args) -> None:
             push(output_dir, args)
         logger.info(f"Saved the pipeline to {output_dir}.")
     accelerator.end_training()
-
-
-class Progress:
-    """How far training is; saved with the checkpoint."""
-
-    def __init__(self):
-        self.step, self.seconds = 0, 0.0
-
-    def state_dict(self) -> dict:
-        return vars(self).copy()
-
-    def load_state_dict(self, state: dict) -> None:
-        vars(self).update(state)
-
-    def out_of_time(self, minutes: float | None, accelerator: Accelerator) -> bool:
-        if minutes is None:
-            return False
-        over = torch.tensor(float(self.seconds > 60 * minutes), device=accelerator.device)
-        return accelerator.reduce(over, "max").item() > 0  # clocks differ: all processes must stop at the same step
-
-
-class Meter:
-    """Means of the losses since the last log, over all processes."""
-
-    def __init__(self, accelerator: Accelerator):
-        self.accelerator = accelerator
-        self.reset()
-
-    def reset(self) -> None:
-        self.sums = torch.zeros(3 + NUM_BUCKETS, 2, device=self.accelerator.device)
-
-    def add(self, loss, loss_ddpm, loss_orth, per_clip, bucket) -> None:
-        self.sums[:3, 0] += torch.stack([loss, loss_ddpm, loss_orth])
-        self.sums[:3, 1] += 1
-        self.sums[3:, 0].index_add_(0, bucket, per_clip)
-        self.sums[3:, 1].index_add_(0, bucket, torch.ones_like(per_clip))
-
-    def result(self) -> dict[str, float]:
-        total, count = self.accelerator.reduce(self.sums, "sum").unbind(dim=1)
-        self.reset()
-        width = 1000 // NUM_BUCKETS
-        names = [
-            "loss",
-            "loss_ddpm",
-            "loss_orth",
-            *(f"loss_t/{i * width}-{(i + 1) * width - 1}" for i in range(NUM_BUCKETS)),
-        ]
-        return {name: (t / c).item() for name, t, c in zip(names, total, count) if c > 0}
 
 
 def held_out(clips, args) -> torch.Tensor:

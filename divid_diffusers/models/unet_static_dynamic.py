@@ -6,6 +6,7 @@ from diffusers.configuration_utils import register_to_config
 from diffusers.models.resnet import ResnetBlock2D
 from diffusers.models.unets.unet_2d_blocks import CrossAttnDownBlock2D, CrossAttnUpBlock2D
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionOutput
+from diffusers.utils.accelerate_utils import apply_forward_hook
 from einops import rearrange, repeat
 from torch import nn
 from torch.nn import functional as F
@@ -196,6 +197,7 @@ class DiViDUNet2DConditionModel(StrictLoadingMixin, UNet2DConditionModel):
         self.null_static = nn.Parameter(torch.zeros(static_dim))
         self.null_dynamic = nn.Parameter(torch.zeros(dynamic_dim))
 
+    @apply_forward_hook  # under offloading, a call from outside has to bring the weights in
     def context(
         self,
         static: torch.Tensor,
@@ -233,6 +235,7 @@ class DiViDUNet2DConditionModel(StrictLoadingMixin, UNet2DConditionModel):
         tokens = torch.stack([static, self.dynamic_proj(dynamic)], dim=2)
         return rearrange(tokens, "b n two a -> (b n) two a")
 
+    @apply_forward_hook
     def cache_context(self, context: torch.Tensor) -> torch.Tensor | ContextCache:
         """
         Keys and values of all cross-attention layers for a context `(frames, 2, A)`: they do not depend on the noisy frame

@@ -10,33 +10,18 @@ Transparent pixels are laid on black; RGB becomes grey by the luma weights of IT
 computed in float, so the same picture gives the same tensor whichever type it came in.
 """
 
-import http.client
-import itertools
-import math
-import os
-import re
-import tempfile
-import urllib.request
-import uuid
 from collections.abc import Iterator, Sequence
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image, ImageOps
 
+from .clip_reading import image_frames, open_source
 
-# Pillow decodes these; everything else is tried as video.
-IMAGE_FORMATS = ("GIF", "PNG", "WEBP", "JPEG", "BMP", "TIFF", "PPM")
-FRAME_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".pgm", ".ppm")
-# FFmpeg also "plays" playlists and scripts that name other files or hosts; an uploaded file must not reach those.
-VIDEO_FORMATS = "mov,mp4,matroska,webm,avi,mpeg,mpegts,mpegvideo,m4v,h264,hevc,asf,flv,ogg,nut,ivf,dv,yuv4mpegpipe,mxf"
-MAX_DOWNLOAD_BYTES = 200 * 2**20
-DOWNLOAD_TIMEOUT = 30.0  # seconds without a byte
+
 TOLERANCE = 1e-3  # a quarter of an 8-bit step: what rounding and half precision may leave outside the range
 
 
@@ -131,41 +116,6 @@ def load_clip(source: str | Path | Image.Image | Sequence | np.ndarray | torch.T
     return images if len({image.mode for image in images}) == 1 else [image.convert("RGB") for image in images]
 
 
-def export_clip(frames: Any, path: str | Path, fps: float = 10) -> Path:
-    """Writes one clip (anything `ClipProcessor.preprocess` takes as one) as a `.gif`, `.mp4` or `.png`.
-
-    `.mp4` is h264 in yuv420p, which browsers play; frames with a short side under 256 are enlarged by a whole number,
-    without smoothing, if possible to a size divisible by 16. `.gif` keeps grey exactly and colour in 256 colours;
-    equal neighbouring frames are stored as one that is shown longer. `.png` is a strip of the frames side by side.
-
-    The file appears whole or not at all: it is written under another name beside `path` and then renamed.
-
-    Returns:
-        `path` as a `Path`.
-
-    Raises:
-        FileNotFoundError: the folder does not exist.
-        ValueError: another suffix, `fps` that is not positive, or frames as `ClipProcessor.preprocess` refuses.
-    """
-    path = Path(path)
-    writers = {".gif": _write_gif, ".mp4": _write_mp4, ".png": _write_strip}
-    if path.suffix.lower() not in writers:
-        raise ValueError(f"'{path}' must end in .gif, .mp4 or .png.")
-    if not (math.isfinite(fps) and fps > 0):
-        raise ValueError(f"`fps` must be positive, but is {fps}.")
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"There is no folder '{path.parent}' to write '{path.name}' into.")
-    images = load_clip(frames)
-    # Not `tempfile`, whose files only their owner may read.
-    temporary = path.with_name(f".{uuid.uuid4().hex}{path.suffix.lower()}")
-    try:
-        writers[path.suffix.lower()](images, temporary, fps)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path
-
-
 def crop_and_resize(frames: torch.Tensor, height: int, width: int) -> torch.Tensor:
     """Centre crop to the aspect ratio height:width, then antialiased bilinear resize.
 
@@ -220,9 +170,9 @@ def _read_frames(clip: Any, name: str, signed: bool) -> Iterator[torch.Tensor]:
     """
     if isinstance(clip, (str, Path)):
         name = f"'{clip}'"
-        frames = _open_source(clip, name)
+        frames = open_source(clip, name)
     elif isinstance(clip, Image.Image):
-        frames = _image_frames(clip, name)
+        frames = image_frames(clip, name)
     elif isinstance(clip, (np.ndarray, torch.Tensor)):
         if clip.ndim != 4:
             layout = "(frames, channels, H, W)" if isinstance(clip, torch.Tensor) else "(frames, H, W, channels)"
@@ -327,112 +277,3 @@ def _to_channels(frame: torch.Tensor, num_channels: int) -> torch.Tensor:
 def _to_pil(frame: torch.Tensor) -> Image.Image:
     array = (frame * 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
     return Image.fromarray(array[..., 0] if array.shape[-1] == 1 else array)
-
-
-def _open_source(source: str | Path, name: str) -> Iterator[Image.Image | np.ndarray]:
-    if str(source).lower().startswith(("http://", "https://")):
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "clip"
-            _download(str(source), path)
-            yield from _file_frames(path, name)
-        return
-    path = Path(source).expanduser()
-    if path.is_dir():
-        files = [file for file in path.iterdir() if file.suffix.lower() in FRAME_SUFFIXES and file.name[0] != "."]
-        if not files:
-            raise ValueError(f"The folder {name} holds no frame images ({', '.join(FRAME_SUFFIXES)}).")
-        for file in sorted(files, key=_natural_order):
-            yield from itertools.islice(_file_frames(file, f"'{file}'"), 1)
-    elif path.is_file():
-        yield from _file_frames(path, name)
-    else:
-        raise FileNotFoundError(f"There is no file or folder {name}.")
-
-
-def _natural_order(file: Path) -> list[int | str]:
-    """frame_2 before frame_10. `re.split` alternates text and digits, so only like is compared with like."""
-    return [int(part) if i % 2 else part.lower() for i, part in enumerate(re.split(r"(\d+)", file.name))]
-
-
-def _file_frames(path: Path, name: str) -> Iterator[Image.Image | np.ndarray]:
-    if path.stat().st_size == 0:
-        raise ValueError(f"{name} is an empty file.")
-    try:
-        image = Image.open(path, formats=IMAGE_FORMATS)
-    except OSError:  # not an image by its content, whatever its suffix says
-        yield from _video_frames(path, name)
-        return
-    with image:
-        yield from _image_frames(image, name)
-
-
-def _image_frames(image: Image.Image, name: str) -> Iterator[Image.Image]:
-    try:
-        for i in range(getattr(image, "n_frames", 1)):
-            image.seek(i)
-            yield image.copy()
-    except (OSError, SyntaxError, EOFError) as error:
-        raise ValueError(f"{name} is damaged and cannot be decoded ({error}).") from error
-
-
-def _video_frames(path: Path, name: str) -> Iterator[np.ndarray]:
-    # An absolute path, for FFmpeg would read "a:b.mp4" as protocol "a".
-    try:
-        with av.open(str(path.absolute()), options={"format_whitelist": VIDEO_FORMATS}) as container:
-            if not container.streams.video:
-                raise ValueError(f"{name} has no video in it.")
-            for frame in container.decode(video=0):
-                yield np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90)
-    except av.FFmpegError as error:
-        raise ValueError(f"{name} is not a video or image that can be decoded ({error.strerror}).") from error
-
-
-def _download(url: str, path: Path) -> None:
-    request = urllib.request.Request(url, headers={"User-Agent": "divid_diffusers"})
-    try:
-        with urllib.request.urlopen(request, timeout=DOWNLOAD_TIMEOUT) as response, open(path, "wb") as file:
-            announced = int(response.headers.get("Content-Length") or 0)
-            received = 0
-            while chunk := response.read(2**20):
-                received += len(chunk)
-                if max(announced, received) > MAX_DOWNLOAD_BYTES:
-                    raise ValueError(
-                        f"'{url}' is larger than {MAX_DOWNLOAD_BYTES} bytes: download it and pass the path."
-                    )
-                file.write(chunk)
-            if received < announced:
-                raise OSError(f"the connection ended after {received} of {announced} bytes")
-    except (OSError, http.client.HTTPException) as error:
-        raise ValueError(f"Could not download '{url}': {error}.") from error
-
-
-def _write_gif(images: list[Image.Image], path: Path, fps: float) -> None:
-    # GIF counts in hundredths of a second, and browsers slow down anything below two.
-    duration = max(20, round(100 / fps) * 10)
-    images[0].save(path, save_all=True, append_images=images[1:], duration=duration, loop=0)
-
-
-def _write_strip(images: list[Image.Image], path: Path, fps: float) -> None:
-    Image.fromarray(np.concatenate([np.asarray(image) for image in images], axis=1)).save(path)
-
-
-def _write_mp4(images: list[Image.Image], path: Path, fps: float) -> None:
-    width, height = images[0].size
-    factor = math.ceil(256 / min(width, height))
-    if factor > 1:
-        whole = (k for k in range(factor, 2 * factor) if k * width % 16 == k * height % 16 == 0)
-        factor = next(whole, factor)
-    width, height = width * factor, height * factor
-    with av.open(str(path.absolute()), "w", format="mp4", options={"movflags": "faststart"}) as container:
-        stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001), options={"crf": "18"})
-        stream.pix_fmt = "yuv420p"
-        stream.width, stream.height = width + width % 2, height + height % 2
-        stream.codec_context.colorspace = 6  # SMPTE 170M, what the conversion below uses: players need not guess
-        for image in images:
-            array = np.asarray(image.convert("RGB").resize((width, height), Image.Resampling.NEAREST))
-            # yuv420p wants even sizes: repeat the last row and column.
-            array = np.pad(array, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-            for packet in stream.encode(av.VideoFrame.from_ndarray(array, format="rgb24")):
-                container.mux(packet)
-        for packet in stream.encode():
-            container.mux(packet)

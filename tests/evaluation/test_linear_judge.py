@@ -9,7 +9,7 @@ pytest.importorskip("sklearn", reason="the linear judge is an extra")
 
 
 def test_it_tells_identity_from_looks_and_action_from_motion():
-    clips = [clip for clip in (Puppets(400, num_appearances=4, num_frames=6, size=32)[i] for i in range(400))]
+    clips = [Puppets(400, num_appearances=4, num_frames=6, size=32)[i] for i in range(400)]
     few = MOTIONS[:4]
     clips = [clip for clip in clips if MOTIONS[clip["action"]] in few]
     frames = torch.stack([clip["frames"] for clip in clips]) / 255
