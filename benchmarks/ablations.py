@@ -26,7 +26,14 @@ from divid_diffusers.evaluation.reconstruction import motion_error, psnr  # noqa
 
 
 CONFIG = Path(__file__).parents[1] / "training/configs/tiny_puppets.yaml"
-UNET_FIELDS = ("prediction_type", "token_modulation", "position_embedding", "static_dropout", "dynamic_dropout")
+MODEL_FIELDS = (
+    "prediction_type",
+    "pixel_shortcut",
+    "token_modulation",
+    "position_embedding",
+    "static_dropout",
+    "dynamic_dropout",
+)
 
 
 def train(variant: dict[str, str], steps: int, clips: torch.Tensor) -> tuple[DiViDPipeline, float]:
@@ -37,7 +44,7 @@ def train(variant: dict[str, str], steps: int, clips: torch.Tensor) -> tuple[DiV
     flags = [part for name, value in overrides.items() for part in (f"--{name}", value)]
     args = parse_args(["--config", str(CONFIG), "--max_train_steps", str(steps), *flags])
     torch.manual_seed(args.seed)
-    fields = {name: getattr(args, name) for name in UNET_FIELDS if hasattr(args, name)}
+    fields = {name: getattr(args, name) for name in MODEL_FIELDS if hasattr(args, name)}
     fields |= {name: value == "true" for name, value in variant.items() if name not in overrides}
     encoder, unet = build_models("tiny", **fields)
     scheduler = SharedNoiseDDPMScheduler(prediction_type=args.prediction_type)

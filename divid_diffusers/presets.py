@@ -43,23 +43,28 @@ PRESETS: dict[str, dict[str, dict]] = {
 
 
 def build_models(
-    preset: str, in_channels: int = 3, sample_size: int = 64, **unet_overrides
+    preset: str, in_channels: int = 3, sample_size: int = 64, **overrides
 ) -> tuple[DiViDSequenceEncoder, DiViDUNet2DConditionModel]:
     """
     Untrained encoder and UNet of a preset, for frames of `in_channels` x `sample_size` x `sample_size`.
 
     Args:
         preset (`str`): `"paper"` or `"tiny"`.
-        unet_overrides: fields of the UNet's config, such as `prediction_type` or `static_dropout`.
+        overrides: fields of the two configs, such as `prediction_type`; one that both have, such as `static_dim`, is set in
+            both.
     """
     if preset not in PRESETS:
         raise ValueError(f"There is no preset {preset!r}: choose one of {', '.join(PRESETS)}.")
-    frame = {"in_channels": in_channels, "sample_size": sample_size}
-    encoder = DiViDSequenceEncoder(**PRESETS[preset]["encoder"], **frame)
-    unet = DiViDUNet2DConditionModel(
-        **(PRESETS[preset]["unet"] | frame | {"out_channels": in_channels} | unet_overrides)
-    )
-    return encoder, unet
+    overrides |= {"in_channels": in_channels, "out_channels": in_channels, "sample_size": sample_size}
+    models = []
+    for name, model_class in (("encoder", DiViDSequenceEncoder), ("unet", DiViDUNet2DConditionModel)):
+        fields = model_class._get_init_keys(model_class)
+        own = {field: value for field, value in overrides.items() if field in fields}
+        models.append(model_class(**(PRESETS[preset][name] | own)))
+    unknown = [field for field in overrides if not any(field in model.config for model in models)]
+    if unknown:
+        raise ValueError(f"Neither model has a field {', '.join(unknown)}: see the two classes for their configs.")
+    return tuple(models)
 
 
 def build_pipeline(
@@ -68,9 +73,9 @@ def build_pipeline(
     sample_size: int = 64,
     scheduler: SchedulerMixin | None = None,
     num_inference_steps: int = 50,
-    **unet_overrides,
+    **overrides,
 ) -> DiViDPipeline:
     """An untrained pipeline of a preset; arguments as in [`build_models`]. Its scheduler is the paper's unless given."""
-    encoder, unet = build_models(preset, in_channels, sample_size, **unet_overrides)
+    encoder, unet = build_models(preset, in_channels, sample_size, **overrides)
     scheduler = scheduler or SharedNoiseDDPMScheduler(prediction_type=unet.config.prediction_type)
     return DiViDPipeline(encoder.eval(), unet.eval(), scheduler, num_inference_steps)

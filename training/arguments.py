@@ -17,6 +17,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     model.add_argument("--preset", default="tiny", choices=["paper", "tiny"], help="Model size.")
     model.add_argument("--pretrained_model_name_or_path", help="Start from this pipeline instead of random weights.")
     model.add_argument("--prediction_type", default="epsilon", choices=["epsilon", "v_prediction", "sample"])
+    model.add_argument(
+        "--pixel_shortcut",
+        action=argparse.BooleanOptionalAction,
+        default=False,
+        help="Show the image embedding the frame itself, averaged down. Off in the paper.",
+    )
     model.add_argument("--static_dropout", type=float, default=0.0, help="How often s is replaced by its null token.")
     model.add_argument("--dynamic_dropout", type=float, default=0.0, help="How often d is replaced by its null token.")
 

@@ -55,6 +55,8 @@ class DiViDSequenceEncoder(StrictLoadingMixin, ModelMixin, ConfigMixin):
         mid_block_add_attention (`bool`): self-attention at the lowest resolution, as in latent diffusion (our choice).
         latent_channels (`int`): channels of the image embedding, after the 1x1 convolution.
         norm_num_groups (`int`): groups of the image encoder's GroupNorm.
+        pixel_shortcut (`bool`): the 1x1 convolution also sees the frame itself, averaged down to the embedding's resolution.
+            Off in the paper; GroupNorm hides absolute colour, which is much of an identity.
         static_hidden_dim (`int`): hidden width of the two-layer static MLP.
         static_dim, dynamic_dim (`int`): S and D. Equal in the paper, whose orthogonality term compares s with d_i.
         lstm_hidden_dim (`int`): width per direction of the LSTM; the attention works on twice that (our choice: one
@@ -78,6 +80,7 @@ class DiViDSequenceEncoder(StrictLoadingMixin, ModelMixin, ConfigMixin):
         mid_block_add_attention: bool = True,
         latent_channels: int = 3,
         norm_num_groups: int = 32,
+        pixel_shortcut: bool = False,
         static_hidden_dim: int = 1024,
         static_dim: int = 256,
         dynamic_dim: int = 256,
@@ -105,7 +108,8 @@ class DiViDSequenceEncoder(StrictLoadingMixin, ModelMixin, ConfigMixin):
             double_z=False,
             mid_block_add_attention=mid_block_add_attention,
         )
-        self.image_proj = nn.Conv2d(latent_channels, latent_channels, kernel_size=1)
+        projected_channels = latent_channels + in_channels if pixel_shortcut else latent_channels
+        self.image_proj = nn.Conv2d(projected_channels, latent_channels, kernel_size=1)
 
         embedding_dim = latent_channels * (sample_size // reduction) ** 2
         self.static_encoder = nn.Sequential(
@@ -129,9 +133,10 @@ class DiViDSequenceEncoder(StrictLoadingMixin, ModelMixin, ConfigMixin):
         self._check_frames(frames)
         batch = frames.shape[0]
         images = rearrange(frames, "b n c h w -> (b n) c h w")
-        images = F.pixel_unshuffle(images, self.config.patch_size)
-        features = self.image_proj(self.image_encoder(images))
-        return rearrange(features, "(b n) c h w -> b n (c h w)", b=batch)
+        features = self.image_encoder(F.pixel_unshuffle(images, self.config.patch_size))
+        if self.config.pixel_shortcut:
+            features = torch.cat([features, F.adaptive_avg_pool2d(images, features.shape[-2:])], dim=1)
+        return rearrange(self.image_proj(features), "(b n) c h w -> b n (c h w)", b=batch)
 
     def encode_static(self, embedding: torch.Tensor) -> torch.Tensor:
         """The static token `(B, S)` of one frame's embedding `(B, E)`."""

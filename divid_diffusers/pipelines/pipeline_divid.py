@@ -2,6 +2,7 @@
 
 import copy
 import inspect
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -40,6 +41,8 @@ class DiViDPipeline(WholeSavingMixin, DiffusionPipeline):
     """
 
     model_cpu_offload_seq = "encoder->unet"
+    # torch's attention reads weights of a submodule it does not call, which per-layer offloading cannot foresee.
+    _exclude_from_cpu_offload = ["encoder"]
     _callback_tensor_inputs = ["latents"]
 
     @register_to_config
@@ -283,13 +286,13 @@ class DiViDPipeline(WholeSavingMixin, DiffusionPipeline):
         generators = frame_generators(generator, lengths, device)
 
         pieces = torch.arange(len(clip_of_frame)).split(frames_per_batch)
-        decoded = []
+        decoded, step_numbers = [], itertools.count()
         with self.progress_bar(total=steps * len(pieces)) as progress_bar:
 
             def on_step_end(t: torch.Tensor, latents: torch.Tensor) -> torch.Tensor:
                 if callback_on_step_end is not None:
                     tensors = dict.fromkeys(callback_on_step_end_tensor_inputs, latents)
-                    changed = callback_on_step_end(self, progress_bar.n, t, tensors)
+                    changed = callback_on_step_end(self, next(step_numbers), t, tensors)
                     latents = (changed or {}).get("latents", latents)
                 progress_bar.update()
                 return latents

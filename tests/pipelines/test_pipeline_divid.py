@@ -4,6 +4,7 @@ import diffusers
 import numpy as np
 import pytest
 import torch
+from accelerate import cpu_offload
 from PIL import Image
 from tiny import SIZE, WIDTH, influence, random_clips, random_tokens, seeded, tiny_encoder, tiny_pipeline, tiny_unet
 
@@ -467,3 +468,14 @@ def test_parts_that_do_not_fit_together_are_refused(mismatch):
     name = next(iter(mismatch))
     with pytest.raises(ValueError, match=f"do not fit together: `{name}` is 16 in|do not fit together: `{name}` is 3"):
         DiViDPipeline(tiny_encoder(), tiny_unet(**mismatch), SharedNoiseDDPMScheduler())
+
+
+def test_weights_offloaded_layer_by_layer_give_the_same_clip():
+    # What enable_sequential_cpu_offload does, with the CPU as the accelerator: weights lie on "meta" between calls.
+    pipe = tiny_pipeline()
+    clip = torch.rand(1, 2, 3, SIZE, SIZE)
+    before = pipe.reconstruct(clip, generator=torch.Generator().manual_seed(0), output_type="pt").frames
+    cpu_offload(pipe.unet, execution_device=torch.device("cpu"))
+    assert pipe.unet.null_static.device.type == "meta"
+    after = pipe.reconstruct(clip, generator=torch.Generator().manual_seed(0), output_type="pt").frames
+    assert torch.equal(before, after)
