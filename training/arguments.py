@@ -23,6 +23,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         default=False,
         help="Show the image embedding the frame itself, averaged down. Off in the paper.",
     )
+    model.add_argument(
+        "--calibrate_tokens",
+        action=argparse.BooleanOptionalAction,
+        default=False,
+        help="Start with tokens of mean 0 and variance 1 over a batch. Off in the paper.",
+    )
     model.add_argument("--static_dropout", type=float, default=0.0, help="How often s is replaced by its null token.")
     model.add_argument("--dynamic_dropout", type=float, default=0.0, help="How often d is replaced by its null token.")
 
@@ -40,6 +46,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--frames_per_clip",
         type=int,
         help="Frames of each clip that are denoised per step, drawn at random; default: all.",
+    )
+    loss.add_argument(
+        "--timestep_bias",
+        type=float,
+        default=1.0,
+        help="t = T (1 - u^bias) with u uniform: above 1, high noise is seen more often. 1, uniform, in the paper.",
     )
     loss.add_argument(
         "--motion_weight",
@@ -160,6 +172,8 @@ def check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
             parser.error(f"--{name} is {getattr(args, name)}: it must be at least 1.")
     if args.checkpoints_total_limit is not None and args.checkpoints_total_limit < 1:
         parser.error("--checkpoints_total_limit must leave at least 1 checkpoint to resume from.")
+    if args.timestep_bias <= 0:
+        parser.error(f"--timestep_bias is {args.timestep_bias}: it must be positive; 1 draws t uniformly.")
     for name in ("static_dropout", "dynamic_dropout"):
         if not 0 <= getattr(args, name) < 1:
             parser.error(f"--{name} is {getattr(args, name)}: it is a probability below 1.")

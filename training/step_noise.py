@@ -50,7 +50,10 @@ def draw(
     def normal(*shape):
         return torch.randn(shape, generator=generator)
 
-    timesteps = torch.randint(num_train_timesteps, (total,), generator=generator)
+    # uniform for a bias of 1; above, the high noise where a frame has to come from its tokens is seen more often
+    timesteps = (
+        (num_train_timesteps * (1 - uniform(total) ** args.timestep_bias)).long().clamp(0, num_train_timesteps - 1)
+    )
     noise = normal(total, 1, channels, size, size)
     frames = uniform(total, args.num_frames).argsort(dim=1)[:, : args.frames_per_clip]
     colour = torch.eye(channels) + args.dynamic_recolour * normal(total, channels, channels)

@@ -13,6 +13,7 @@ from accelerate import Accelerator
 from accelerate.logging import get_logger
 from accelerate.utils import ProjectConfiguration, set_seed
 from arguments import parse_args
+from calibration import calibrate
 from diffusers import DDIMScheduler
 from diffusers.optimization import get_scheduler
 from diffusers.training_utils import EMAModel
@@ -83,6 +84,8 @@ def main(args) -> None:
         names = ("prediction_type", "pixel_shortcut", "static_dropout", "dynamic_dropout")
         encoder, unet = build_models(args.preset, channels, **{name: getattr(args, name) for name in names})
         noise_scheduler = SharedNoiseDDPMScheduler(prediction_type=args.prediction_type)
+        if args.calibrate_tokens:
+            calibrate(encoder, some_clips(train_clips, args, count=64))
     if args.gradient_checkpointing:
         unet.enable_gradient_checkpointing()
         encoder.enable_gradient_checkpointing()
@@ -126,7 +129,7 @@ def main(args) -> None:
         ),
         num_workers=args.dataloader_num_workers,
     )
-    validation_clips = held_out(held_out_clips, args).to(accelerator.device)
+    validation_clips = some_clips(held_out_clips, args, args.num_validation_clips).to(accelerator.device)
     meter = Meter(accelerator, noise_scheduler.config.num_train_timesteps)
     figures = {}
     last_time = time.monotonic()
@@ -196,9 +199,9 @@ def main(args) -> None:
     accelerator.end_training()
 
 
-def held_out(clips, args) -> torch.Tensor:
-    """The clips validation looks at, evenly spaced frames, `(B, N, C, H, W)` in [-1, 1]."""
-    count = min(args.num_validation_clips, len(clips))
+def some_clips(clips, args, count: int) -> torch.Tensor:
+    """Clips from all over the set, frames evenly spaced: `(B, N, C, H, W)` in [-1, 1]."""
+    count = min(count, len(clips))
     frames = [clips[index * len(clips) // count]["frames"] for index in range(count)]
     return to_model_range(torch.stack([clip[sample_frame_indices(len(clip), args.num_frames)] for clip in frames]))
 
