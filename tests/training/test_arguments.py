@@ -1,6 +1,5 @@
 """Flags win over the config file, which wins over the defaults; what cannot work is refused before anything starts."""
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -8,8 +7,7 @@ import yaml
 
 
 TRAINING = Path(__file__).parents[2] / "training"
-sys.path.insert(0, str(TRAINING))
-from arguments import parse_args  # noqa: E402
+from arguments import parse_args
 
 
 @pytest.fixture

@@ -1,16 +1,12 @@
 """A training checkpoint is whole or absent."""
 
 import resource
-import sys
 from pathlib import Path
 
+import checkpoints
 import pytest
 import torch
 from accelerate import Accelerator
-
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "training"))
-import checkpoints  # noqa: E402
 
 
 @pytest.fixture

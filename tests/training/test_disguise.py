@@ -1,15 +1,9 @@
 """The disguise changes looks, alike in all frames of a clip, and leaves the motion."""
 
-import sys
-from pathlib import Path
-
 import pytest
 import torch
+from disguise import recolour, stretch
 from tiny import random_clips
-
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "training"))
-from disguise import recolour, stretch  # noqa: E402
 
 
 def square(left, top, side=4):

@@ -1,16 +1,11 @@
 """The draws of a step are a function of (seed, step), and the same however many processes share the work."""
 
-import sys
 from dataclasses import fields
-from pathlib import Path
 
 import pytest
+import step_noise
 import torch
-
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "training"))
-import step_noise  # noqa: E402
-from arguments import parse_args  # noqa: E402
+from arguments import parse_args
 
 
 FLAGS = {"train_batch_size": 4, "num_frames": 5, "static_dropout": 0.3, "dynamic_dropout": 0.6}
