@@ -24,6 +24,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help="Show the image embedding the frame itself, averaged down. Off in the paper.",
     )
     model.add_argument(
+        "--shrink_input",
+        action=argparse.BooleanOptionalAction,
+        default=False,
+        help="Scale the noisy frame down at high noise, where it says nothing. Off in the paper.",
+    )
+    model.add_argument(
         "--calibrate_tokens",
         action=argparse.BooleanOptionalAction,
         default=False,

@@ -81,7 +81,7 @@ def main(args) -> None:
         args.prediction_type = unet.config.prediction_type
         unet.register_to_config(static_dropout=args.static_dropout, dynamic_dropout=args.dynamic_dropout)
     else:
-        names = ("prediction_type", "pixel_shortcut", "static_dropout", "dynamic_dropout")
+        names = ("prediction_type", "pixel_shortcut", "shrink_input", "static_dropout", "dynamic_dropout")
         encoder, unet = build_models(args.preset, channels, **{name: getattr(args, name) for name in names})
         noise_scheduler = SharedNoiseDDPMScheduler(prediction_type=args.prediction_type)
         if args.calibrate_tokens:

@@ -110,6 +110,8 @@ class DiViDUNet2DConditionModel(StrictLoadingMixin, UNet2DConditionModel):
             residual block (DiffAE's and DiffSDA's way of conditioning). Off in the paper; it learns faster.
         position_embedding (`bool`): a learned embedding of each position is added after the first convolution. Off in the
             paper; at high noise the frame itself says little about where a pixel is.
+        shrink_input (`bool`): the noisy frame is multiplied by `sqrt(abar_t)` of DDPM's linear schedule, so that at high noise,
+            where it says nothing, it does not drown what the tokens say. Off in the paper.
         static_dropout, dynamic_dropout (`float`): how often training replaces a clip's s, or its d, by a learned null
             token. Above zero the checkpoint can be guided per factor. The network itself draws nothing: the caller passes
             `drop_static` and `drop_dynamic`. Zero in the paper.
@@ -133,6 +135,7 @@ class DiViDUNet2DConditionModel(StrictLoadingMixin, UNet2DConditionModel):
         prediction_type: str = "epsilon",
         token_modulation: bool = False,
         position_embedding: bool = False,
+        shrink_input: bool = False,
         static_dropout: float = 0.0,
         dynamic_dropout: float = 0.0,
     ):
@@ -255,6 +258,12 @@ class DiViDUNet2DConditionModel(StrictLoadingMixin, UNet2DConditionModel):
         context = encoder_hidden_states.context if cached else encoder_hidden_states
         return self.modulation_proj(context.flatten(1))
 
+    @staticmethod
+    def _shrinkage(timestep: torch.Tensor) -> torch.Tensor:
+        """`sqrt(abar_t)` for betas from 1e-4 to 0.02 in 1000 steps, in its closed form, which also takes fractional t."""
+        t = timestep.float().reshape(-1, 1, 1, 1)
+        return torch.exp(-0.5 * (1e-4 * t + 0.5 * (0.02 - 1e-4) / 1000 * t**2))
+
     def forward(
         self,
         sample: torch.Tensor,
@@ -293,6 +302,8 @@ class DiViDUNet2DConditionModel(StrictLoadingMixin, UNet2DConditionModel):
             sample = rearrange(sample, "b n c h w -> (b n) c h w")
         patch = self.config.patch_size
         sample = F.pixel_unshuffle(sample, patch)
+        if self.config.shrink_input:
+            sample = sample * self._shrinkage(torch.as_tensor(timestep, device=sample.device)).to(sample.dtype)
         out = super().forward(sample, timestep, encoder_hidden_states, return_dict=False, **kwargs)[0]
         out = F.pixel_shuffle(out, patch)
         if is_clip:

@@ -7,7 +7,7 @@ import yaml
 
 
 TRAINING = Path(__file__).parents[2] / "training"
-from arguments import parse_args
+from arguments import parse_args  # noqa: E402
 
 
 @pytest.fixture
