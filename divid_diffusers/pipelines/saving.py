@@ -1,6 +1,8 @@
 """Saving and publishing a pipeline: safetensors only, whole or not at all."""
 
+import json
 import os
+import shutil
 import tempfile
 
 from huggingface_hub import ModelCard, create_repo, file_exists
@@ -25,6 +27,17 @@ pipe = DiViDPipeline.from_pretrained("{repo_id}")
 clip = pipe.swap("this_person.mp4", "that_motion.mp4").frames[0]
 ```
 """
+
+
+def _clean(file: str, like: str) -> None:
+    """Drop the path a component was loaded from, which is nobody else's business, and safetensors' owner-only file mode."""
+    shutil.copymode(like, file)
+    if file.endswith(".json"):
+        with open(file) as opened:
+            config = json.load(opened)
+        if config.pop("_name_or_path", None) is not None:
+            with open(file, "w") as opened:
+                opened.write(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 
 class WholeSavingMixin:
@@ -57,6 +70,7 @@ class WholeSavingMixin:
                     destination = os.path.join(target, os.path.relpath(folder, scratch))
                     os.makedirs(destination, exist_ok=True)
                     for file in files:
+                        _clean(os.path.join(folder, file), like=os.path.join(scratch, "model_index.json"))
                         os.replace(os.path.join(folder, file), os.path.join(destination, file))
             except (OSError, SafetensorError) as error:  # a full disk is the latter
                 raise OSError(

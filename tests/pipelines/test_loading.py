@@ -279,3 +279,12 @@ def test_the_wrong_subfolder_is_refused(saved):
 def test_a_folder_without_a_checkpoint_is_refused(tmp_path):
     with pytest.raises(OSError, match="model_index.json"):
         DiViDPipeline.from_pretrained(tmp_path)
+
+
+def test_a_saved_pipeline_does_not_tell_where_it_was_loaded_from(tmp_path, pipe):
+    pipe.save_pretrained(tmp_path / "first")
+    DiViDPipeline.from_pretrained(tmp_path / "first").save_pretrained(tmp_path / "second")
+    texts = [file.read_text() for file in (tmp_path / "second").rglob("*.json")]
+    assert len(texts) == 4 and not any(str(tmp_path) in text for text in texts)
+    modes = {file.stat().st_mode & 0o777 for file in (tmp_path / "second").rglob("*") if file.is_file()}
+    assert len(modes) == 1, "weights must be as readable as configurations"
