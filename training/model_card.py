@@ -16,7 +16,7 @@ TEXT = """---
 # {name}
 
 [DiViD](https://arxiv.org/abs/2507.13934) (static/dynamic disentanglement of video), trained with
-[`divid_diffusers`](https://github.com/divid-diffusers/divid_diffusers) on {source}.
+`divid_diffusers` on {source}.
 
 ```python
 from divid_diffusers import DiViDPipeline, export_clip
