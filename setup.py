@@ -6,6 +6,7 @@ from setuptools import find_packages, setup
 here = Path(__file__).parent
 
 extras = {
+    "data": ["datasets>=4.0", "opencv-python-headless>=4.8,<5", "pyarrow>=18.0", "scipy>=1.13", "tqdm>=4.66"],
     "training": ["pyyaml>=6.0", "tensorboard>=2.18", "tqdm>=4.66"],
     "eval": ["scikit-learn>=1.5"],
     "test": ["pytest>=8.0", "pytest-timeout>=2.3", "hypothesis>=6.100"],
