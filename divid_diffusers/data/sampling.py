@@ -7,16 +7,39 @@ import torch
 from torch.utils.data import Dataset, Sampler
 
 
-def sample_frame_indices(available: int, num_frames: int, rng: np.random.Generator | None = None) -> np.ndarray:
+FRAME_SAMPLING = ("random", "uniform", "contiguous", "strided")
+
+
+def sample_frame_indices(
+    available: int, num_frames: int, rng: np.random.Generator | None = None, how: str = "random"
+) -> np.ndarray:
     """
-    Indices `(num_frames,)`, ascending. With `rng`: drawn at random without replacement, the paper's way; without: evenly
-    spaced from the first frame to the last, for evaluation. A clip shorter than `num_frames` has frames repeated.
+    Indices `(num_frames,)`, never descending.
+
+    Without `rng`, for evaluation: evenly spaced from the first frame to the last. With it, for training, `how` is
+
+    - `"random"`: drawn without replacement, the paper's way;
+    - `"uniform"`: one from each of `num_frames` equal parts of the clip;
+    - `"contiguous"`: neighbours, from a random start;
+    - `"strided"`: a constant step, the largest that fits, from a random start.
+
+    A clip shorter than `num_frames` has frames repeated: drawn with replacement by `"random"`, evenly by `"uniform"` and without
+    `rng`, the last one held by the other two. Raises ValueError for another `how` and for numbers below 1.
     """
     if available < 1 or num_frames < 1:
         raise ValueError(f"Cannot take {num_frames} frames of a clip of {available}: both must be at least 1.")
+    if how not in FRAME_SAMPLING:
+        raise ValueError(f"Unknown frame sampling {how!r}: choose one of {', '.join(FRAME_SAMPLING)}.")
     if rng is None:
         return np.linspace(0, available - 1, num_frames).round().astype(int)
-    return np.sort(rng.choice(available, num_frames, replace=available < num_frames))
+    if how == "random":
+        return np.sort(rng.choice(available, num_frames, replace=available < num_frames))
+    if how == "uniform":
+        edges = np.arange(num_frames + 1) * available // num_frames
+        return rng.integers(edges[:-1], np.maximum(edges[1:], edges[:-1] + 1))
+    step = max(1, available // num_frames) if how == "strided" else 1
+    last_start = max(0, available - 1 - step * (num_frames - 1))
+    return np.minimum(rng.integers(last_start + 1) + step * np.arange(num_frames), available - 1)
 
 
 class SampledClips(Dataset):
@@ -28,10 +51,11 @@ class SampledClips(Dataset):
         clips: a sequence of dicts whose `frames` is a uint8 tensor `(F, C, H, W)`.
         num_frames (`int`): N.
         seed (`int`): of the frame choice.
+        how (`str`): which frames, see [`sample_frame_indices`].
     """
 
-    def __init__(self, clips: Sequence[dict], num_frames: int, seed: int = 0):
-        self.clips, self.num_frames, self.seed = clips, num_frames, seed
+    def __init__(self, clips: Sequence[dict], num_frames: int, seed: int = 0, how: str = "random"):
+        self.clips, self.num_frames, self.seed, self.how = clips, num_frames, seed, how
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -40,7 +64,7 @@ class SampledClips(Dataset):
         epoch, index = divmod(position, len(self.clips))
         frames = self.clips[index]["frames"]
         rng = np.random.default_rng((self.seed, epoch, index))
-        return frames[sample_frame_indices(len(frames), self.num_frames, rng)]
+        return frames[sample_frame_indices(len(frames), self.num_frames, rng, self.how)]
 
 
 class ResumableBatchSampler(Sampler[list[int]]):

@@ -1,5 +1,6 @@
 """Frames out of files: videos, animated and still images, folders of frames, and URLs of any of them but the last."""
 
+import contextlib
 import http.client
 import itertools
 import re
@@ -68,16 +69,27 @@ def image_frames(image: Image.Image, name: str) -> Iterator[Image.Image]:
         raise ValueError(f"{name} is damaged and cannot be decoded ({error}).") from error
 
 
-def _video_frames(path: Path, name: str) -> Iterator[np.ndarray]:
+@contextlib.contextmanager
+def open_video(path: Path, name: str) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
+    """The container and its first video stream; what FFmpeg raises within becomes a ValueError that says so."""
     # An absolute path, for FFmpeg would read "a:b.mp4" as protocol "a".
     try:
         with av.open(str(path.absolute()), options={"format_whitelist": VIDEO_FORMATS}) as container:
             if not container.streams.video:
                 raise ValueError(f"{name} has no video in it.")
-            for frame in container.decode(video=0):
-                yield np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90)
+            yield container, container.streams.video[0]
     except av.FFmpegError as error:
         raise ValueError(f"{name} is not a video or image that can be decoded ({error.strerror}).") from error
+
+
+def video_frame(frame: av.VideoFrame) -> np.ndarray:
+    """RGB `(H, W, 3)` uint8, turned upright as the camera noted."""
+    return np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90)
+
+
+def _video_frames(path: Path, name: str) -> Iterator[np.ndarray]:
+    with open_video(path, name) as (container, stream):
+        yield from map(video_frame, container.decode(stream))
 
 
 def _download(url: str, path: Path) -> None:

@@ -1,75 +1,79 @@
-"""The depth set is read from its zip, split by clip, the same way every time; a bad zip is refused in a sentence."""
+"""File names say which recording it is; depth becomes grey as the docstring says; another file is refused in a sentence."""
+
+import io
 
 import numpy as np
 import pytest
-import torch
-from tiny import DEPTH_CLIPS, depth_members, write_depth_zip
+from scipy.io import savemat
 
-from divid_diffusers.data.mhad import NUM_TEST_CLIPS, MHADDepth
-
-
-@pytest.fixture(scope="module")
-def archive(tmp_path_factory):
-    return write_depth_zip(tmp_path_factory.mktemp("mhad") / "depth.zip", depth_members() | {"notes.npy": np.zeros(3)})
+from divid_diffusers.data.mat_file import read_mat
+from divid_diffusers.data.mhad import ACTIONS, Recording, read_depth
 
 
-def test_an_item_is_the_clip_its_name_says(archive):
-    for clip in MHADDepth(archive):
-        action, subject, trial = clip["frames"][0, 0, 0, :3].tolist()
-        assert clip["clip_id"] == f"a{action}_s{subject}_t{trial}"
-        assert (clip["action"], clip["identity"]) == (action - 1, subject - 1)
-        assert clip["frames"].shape == (trial + 1, 1, 64, 64) and clip["frames"].dtype == torch.uint8
+def mat(**variables) -> bytes:
+    file = io.BytesIO()
+    savemat(file, variables)
+    return file.getvalue()
 
 
-def test_the_two_splits_together_are_the_set_and_share_no_clip(archive):
-    train, test = ({clip["clip_id"] for clip in MHADDepth(archive, split)} for split in ("train", "test"))
-    assert len(test) == NUM_TEST_CLIPS and not train & test
-    assert train | test == {f"a{a}_s{s}_t{t}" for a, s, t in DEPTH_CLIPS}
+def test_a_file_name_says_action_subject_and_trial():
+    recording = Recording.of("Depth/a23_s6_t2_depth.mat")
+    assert (recording.action, recording.subject, recording.trial) == (23, 6, 2) and recording.clip_id == "a23_s6_t2"
+    assert ACTIONS[recording.action - 1] == "walk" and len(ACTIONS) == 27
+    for name in ("a1_s1_t1_color.avi", "x/y/a1_s1_t1_skeleton.mat", "a1_s1_t1_depth.npy"):
+        assert Recording.of(name) == Recording(1, 1, 1)
+    for name in (
+        "a28_s1_t1_depth.mat",
+        "a1_s9_t1_depth.mat",
+        "a1_s1_t5_depth.mat",
+        "ba1_s1_t1_depth.mat",
+        "a1_s1_t1.mat",
+    ):
+        assert Recording.of(name) is None
 
 
-def test_the_split_does_not_depend_on_the_order_in_the_zip(archive, tmp_path):
-    reversed_zip = write_depth_zip(tmp_path / "reversed.zip", dict(reversed(depth_members().items())))
-    splits = [[clip["clip_id"] for clip in MHADDepth(path, "test")] for path in (archive, reversed_zip)]
-    assert splits[0] == splits[1]
+def test_depth_becomes_nearness():
+    depth = np.zeros((240, 320, 3), np.uint16)
+    depth[:, :, 1], depth[:, :, 2] = 1200, 60000  # nearest, beyond the farthest
+    depth[:, :40], depth[:, 280:] = 2500, 2500  # cut away
+    frames = read_depth(mat(d_depth=depth), "a.mat")
+    assert frames.shape == (3, 64, 64) and frames.dtype == np.uint8
+    assert [np.unique(frame).tolist() for frame in frames] == [[0], [255], [40]]
+    depth[:, 40:100, 1] = 2595  # 16 columns of pixels, 1395 mm past the nearest: 255 - 1395 * 215 / 3000 = 155.025
+    frame = read_depth(mat(d_depth=depth), "a.mat")[1]
+    assert (frame[:, :16] == 155).all() and (frame[:, 16:] == 255).all()
 
 
-def test_an_unknown_split_is_refused(archive):
-    with pytest.raises(ValueError, match="`split` is 'val': choose 'train' or 'test'"):
-        MHADDepth(archive, "val")
-
-
-def test_a_missing_archive_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match="There is no depth archive at .*nowhere.zip"):
-        MHADDepth(tmp_path / "nowhere.zip")
-
-
-def test_a_file_that_is_no_zip_is_refused(archive, tmp_path):
-    broken = tmp_path / "broken.zip"
-    broken.write_bytes(archive.read_bytes()[:1000])
-    with pytest.raises(ValueError, match="broken.zip is not a zip file, or it is damaged"):
-        MHADDepth(broken)
-
-
-def test_a_zip_of_other_things_is_refused(tmp_path):
-    path = write_depth_zip(
-        tmp_path / "other.zip", {"a1_s1_t1_depth.npy": np.zeros((2, 64, 64), np.uint8), "b.npy": np.zeros(2)}
-    )
-    with pytest.raises(ValueError, match="holds 1 members named like .*: is it the packed depth set"):
-        MHADDepth(path)
+def test_pixels_are_averages_over_areas():
+    depth = np.zeros((240, 320, 1), np.uint16)
+    depth[:, 40:43] = 1200  # 3 of the first pixel's 3.75 columns
+    assert (read_depth(mat(d_depth=depth), "a.mat")[0, :, 0] == round(255 * 3 / 3.75)).all()
 
 
 @pytest.mark.parametrize(
-    "bad", [np.zeros((2, 64, 64), np.float32), np.zeros((64, 64), np.uint8), np.zeros((0, 64, 64), np.uint8)], ids=str
+    ("content", "message"),
+    [
+        (b"", "a.mat is an empty file"),
+        (b"\x07\x00 not matlab" * 30, "a.mat is not a MATLAB file that can be read, or it is damaged"),
+        (mat(d_skel=np.zeros((20, 3, 4))), "a.mat has no variable `d_depth`: is it a file of this modality"),
+        (mat(d_depth=np.zeros((240, 320))), r"`d_depth` of a.mat is float64 \(240, 320\), but must be"),
+        (mat(d_depth=np.zeros((240, 320, 0))), "but must be"),
+        (mat(d_depth=np.array(["text"])), "but must be"),
+    ],
 )
-def test_a_clip_of_another_type_or_shape_is_refused_by_name(tmp_path, bad):
-    path = write_depth_zip(tmp_path / "bad.zip", depth_members() | {"depth/a1_s1_t1_depth.npy": bad})
-    with pytest.raises(ValueError, match="a1_s1_t1_depth.npy in .* must be uint8"):
-        MHADDepth(path, "train")
-        MHADDepth(path, "test")
+def test_another_file_is_refused_in_a_sentence(content, message):
+    with pytest.raises(ValueError, match=message):
+        read_depth(content, "a.mat")
 
 
-def test_pickled_arrays_are_not_opened(tmp_path):
-    trap = np.array([{"not": "pixels"}], dtype=object)
-    path = write_depth_zip(tmp_path / "trap.zip", dict.fromkeys(depth_members(), trap))
-    with pytest.raises(ValueError, match="allow_pickle"):
-        MHADDepth(path)
+def test_a_damaged_file_never_escapes_as_another_error():
+    whole = mat(d_depth=np.random.default_rng(0).integers(0, 5000, (240, 320, 2), dtype=np.uint16))
+    rng = np.random.default_rng(1)
+    for _ in range(60):
+        content = bytearray(whole[: rng.integers(1, len(whole))])
+        for position in rng.integers(0, min(len(content), 300), 4):
+            content[position] = rng.integers(256)
+        try:
+            read_mat(bytes(content), "d_depth", "a.mat")
+        except ValueError as error:
+            assert "a.mat" in str(error)

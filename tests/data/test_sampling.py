@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from divid_diffusers.data.sampling import ResumableBatchSampler, SampledClips, sample_frame_indices
+from divid_diffusers.data.sampling import FRAME_SAMPLING, ResumableBatchSampler, SampledClips, sample_frame_indices
 
 
 settings.register_profile("no_time_limit", deadline=None, max_examples=50)
@@ -18,23 +18,49 @@ settings.load_profile("no_time_limit")
 counts = st.integers(1, 40)
 seeds = st.integers(0, 2**31)
 maybe_rng = st.one_of(st.none(), seeds.map(np.random.default_rng))
+hows = st.sampled_from(FRAME_SAMPLING)
 
 
-@given(available=counts, num_frames=counts, rng=maybe_rng)
-def test_frames_are_in_order_in_range_and_as_many_as_asked_for(available, num_frames, rng):
-    indices = sample_frame_indices(available, num_frames, rng)
+@given(available=counts, num_frames=counts, rng=maybe_rng, how=hows)
+def test_frames_are_in_order_in_range_and_as_many_as_asked_for(available, num_frames, rng, how):
+    indices = sample_frame_indices(available, num_frames, rng, how)
     assert len(indices) == num_frames
     assert (np.diff(indices) >= 0).all()
     assert 0 <= indices.min() and indices.max() < available
 
 
-@given(available=counts, num_frames=counts, rng=maybe_rng)
-def test_frames_are_repeated_only_where_the_clip_is_too_short(available, num_frames, rng):
-    distinct = len(set(sample_frame_indices(available, num_frames, rng)))
+@given(available=counts, num_frames=counts, rng=maybe_rng, how=hows)
+def test_frames_are_repeated_only_where_the_clip_is_too_short(available, num_frames, rng, how):
+    distinct = len(set(sample_frame_indices(available, num_frames, rng, how)))
     if available >= num_frames:
         assert distinct == num_frames
-    elif rng is None:
+    elif rng is None or how != "random":
         assert distinct == available  # nothing of a short clip is left out
+
+
+@given(available=counts, num_frames=st.integers(2, 40), seed=seeds)
+def test_each_way_of_sampling_is_what_it_says(available, num_frames, seed):
+    def sample(how):
+        return sample_frame_indices(available, num_frames, np.random.default_rng(seed), how)
+
+    edges = np.arange(num_frames + 1) * available // num_frames
+    assert (edges[:-1] <= sample("uniform")).all() and (sample("uniform") <= edges[1:]).all()
+    for how, step in (("contiguous", 1), ("strided", max(1, available // num_frames))):
+        steps = np.diff(sample(how))
+        held = sample(how)[1:] == available - 1  # where a short clip's last frame is held
+        assert ((steps == step) | (held & (steps == 0))).all()
+        assert available < num_frames or (steps == step).all()
+
+
+def test_the_start_of_neighbours_is_drawn_from_the_whole_clip():
+    rng = np.random.default_rng(0)
+    starts = {sample_frame_indices(9, 4, rng, "contiguous")[0] for _ in range(200)}
+    assert starts == set(range(6))
+
+
+def test_an_unknown_way_of_sampling_is_refused():
+    with pytest.raises(ValueError, match="Unknown frame sampling 'all': choose one of random, uniform"):
+        sample_frame_indices(5, 3, None, "all")
 
 
 @given(available=st.integers(2, 40), num_frames=st.integers(2, 40))

@@ -35,7 +35,7 @@ def test_numbers_in_scientific_notation_are_numbers(tmp_path):
 
 @pytest.mark.parametrize("path", sorted((TRAINING / "configs").glob("*.yaml")), ids=lambda path: path.stem)
 def test_the_shipped_configs_are_accepted(path):
-    parse_args(["--config", str(path), "--data_path", "depth.zip"])
+    parse_args(["--config", str(path)])
 
 
 def test_all_frames_are_denoised_unless_told_otherwise():
@@ -49,7 +49,7 @@ BAD_FLAGS = {
     "--frames_per_clip 11": "--frames_per_clip is 11",
     "--static_dropout 1": "--static_dropout is 1.0",
     "--dynamic_dropout=-0.1": "--dynamic_dropout is -0.1",
-    "--dataset mhad_depth": "needs --data_path",
+    "--frame_sampling all": "--frame_sampling",
     "--preset huge": "--preset",
     "--prediction_type flow": "--prediction_type",
     "--learning_rate fast": "--learning_rate",
@@ -85,7 +85,6 @@ def test_a_missing_config_file_is_named(capsys):
         {"train_batch_size": "many"},
         {"preset": "huge"},
         {"prediction_type": "flow"},
-        {"dataset": "kinetics"},
     ],
     ids=str,
 )

