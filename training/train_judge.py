@@ -1,0 +1,172 @@
+"""Train the judge that scores swaps: on real training clips only, then measured on real held-out ones.
+
+    python training/train_judge.py --dataset data/mhad-depth --factors identity action --output_dir outputs/judge-mhad-depth
+
+The judge is saved with its accuracy on the test split in its config, and prints it with every score it gives. No choice is made on
+test clips: the last weights, averaged, are the ones that are kept. A stopped run starts anew; it is short.
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers.training_utils import EMAModel
+from torch.nn import functional as F
+from tqdm.auto import tqdm
+
+from divid_diffusers.data.prepared import PreparedClips, load_clips
+from divid_diffusers.data.sampling import ResumableBatchSampler, sample_frame_indices
+from divid_diffusers.evaluation.statistics import wilson_interval
+from divid_diffusers.models.judge import ClipJudge
+
+
+def parse_args(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dataset", required=True, help="A folder that prepare_*.py wrote, or such a set on the Hub.")
+    parser.add_argument("--factors", nargs="+", default=["identity", "action"], help="Labels to name.")
+    parser.add_argument("--output_dir", type=Path, required=True)
+    parser.add_argument("--num_frames", type=int, default=10, help="Frames per clip.")
+    parser.add_argument("--max_train_steps", type=int, default=3000)
+    parser.add_argument("--train_batch_size", type=int, default=16)
+    parser.add_argument("--learning_rate", type=float, default=1e-3)
+    parser.add_argument("--adam_weight_decay", type=float, default=0.05)
+    parser.add_argument("--shift", type=int, default=6, help="Augmentation: pixels a clip is moved by, at most.")
+    parser.add_argument("--zoom", type=float, default=0.15, help="Augmentation: how much larger or smaller, at most.")
+    parser.add_argument(
+        "--brightness", type=float, default=0.1, help="Augmentation: how much brighter or darker, at most."
+    )
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args(argv)
+    for name in ("num_frames", "max_train_steps", "train_batch_size"):
+        if getattr(args, name) < 1:
+            parser.error(f"--{name} is {getattr(args, name)}: it must be at least 1.")
+    return args
+
+
+def augment(clips: torch.Tensor, args, rng: np.random.Generator) -> torch.Tensor:
+    """
+    Clips `(B, N, C, H, W)` in [0, 1], each moved, zoomed, stretched and brightened as a whole. Never mirrored: left and right are
+    different actions.
+    """
+    batch, num_frames, channels, height, width = clips.shape
+
+    def uniform(limit, *shape):
+        return torch.from_numpy(rng.uniform(-limit, limit, shape)).float()
+
+    zoom = 1 + uniform(args.zoom, batch, 1) + uniform(args.zoom / 3, batch, 2)
+    theta = torch.zeros(batch, 2, 3)
+    theta[:, 0, 0], theta[:, 1, 1] = zoom[:, 0], zoom[:, 1]
+    theta[:, :, 2] = uniform(args.shift, batch, 2) * 2 / torch.tensor([width, height])
+    grid = F.affine_grid(theta, [batch, 1, height, width], align_corners=False)
+    moved = F.grid_sample(clips.flatten(1, 2), grid, padding_mode="border", align_corners=False)
+    moved = moved.view(batch, num_frames, channels, height, width)
+    # The black around a depth recording stays black, as it does on the sensor.
+    return (moved * (1 + uniform(args.brightness, batch, 1, 1, 1, 1))).clamp(0, 1)
+
+
+def load_batch(clips: PreparedClips, positions, args) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """Frames drawn at random in time order, a function of (seed, epoch, clip)."""
+    items, frames = [], []
+    for position in positions:
+        epoch, index = divmod(position, len(clips))
+        items.append(clips[index])
+        whole = items[-1]["frames"]
+        # Half of the clips evenly spaced, as the judge will see them, half at random.
+        rng = np.random.default_rng((args.seed, epoch, index))
+        rng = rng if rng.random() < 0.5 else None
+        frames.append(whole[sample_frame_indices(len(whole), args.num_frames, rng, "uniform")])
+    labels = {factor: torch.tensor([item[factor] for item in items]) for factor in args.factors}
+    return torch.stack(frames).float() / 255, labels
+
+
+def evenly_spaced(clips: PreparedClips, num_frames: int) -> torch.Tensor:
+    """The clips `(B, N, C, H, W)` in [0, 1]."""
+    whole = (clips[index]["frames"] for index in range(len(clips)))
+    return torch.stack([frames[sample_frame_indices(len(frames), num_frames)] for frames in whole]).float() / 255
+
+
+def measure(judge: ClipJudge, clips: PreparedClips, num_frames: int) -> dict[str, list[float]]:
+    """Accuracy on real clips, per factor and all together, as [share, low, high, n]."""
+    told = judge.predict(evenly_spaced(clips, num_frames))
+    right = {
+        factor: probabilities.argmax(-1).numpy() == np.array([clips[i][factor] for i in range(len(clips))])
+        for factor, probabilities in told.items()
+    }
+    right["joint"] = np.all(list(right.values()), axis=0)
+    return {
+        name: [float(each.mean()), *wilson_interval(int(each.sum()), len(each)), len(each)]
+        for name, each in right.items()
+    }
+
+
+def main(argv=None) -> None:
+    args = parse_args(argv)
+    try:
+        train, test = load_clips(args.dataset, "train"), load_clips(args.dataset, "test")
+    except ValueError as error:
+        raise SystemExit(str(error)) from error
+    unknown = [factor for factor in args.factors if factor not in train.labels]
+    if unknown:
+        raise SystemExit(
+            f"{args.dataset} has no labels of {', '.join(unknown)}, only of {', '.join(train.labels)}: see --factors."
+        )
+    torch.manual_seed(args.seed)
+    torch.set_flush_denormal(True)
+    height, width, channels = train.shape
+    judge = ClipJudge(
+        {factor: train.labels[factor] for factor in args.factors},
+        channels,
+        height,
+        num_frames=args.num_frames,
+        dataset=Path(args.dataset).name,
+    ).train()
+    optimizer = torch.optim.AdamW(judge.parameters(), args.learning_rate, weight_decay=args.adam_weight_decay)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, args.learning_rate, args.max_train_steps, pct_start=0.1)
+    ema = EMAModel(judge.parameters(), decay=0.999, use_ema_warmup=True, power=0.75)
+    batches = iter(ResumableBatchSampler(len(train), args.train_batch_size, args.seed))
+    rng = np.random.default_rng(args.seed)
+    start = time.monotonic()
+    bar = tqdm(range(args.max_train_steps))
+    for _ in bar:
+        clips, labels = load_batch(train, next(batches), args)
+        logits = judge(augment(clips, args, rng))
+        loss = sum(F.cross_entropy(logits[factor], labels[factor], label_smoothing=0.1) for factor in args.factors)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        schedule.step()
+        ema.step(judge.parameters())
+        bar.set_postfix(loss=f"{loss.item():.3f}")
+    ema.copy_to(judge.parameters())
+    settle_batch_norm(judge, train, args)
+    accuracy = measure(judge, test, args.num_frames)
+    judge.register_to_config(test_accuracy=accuracy)
+    judge.save_pretrained(args.output_dir)
+    report = {
+        "seconds": round(time.monotonic() - start, 1),
+        "accuracy": accuracy,
+        "arguments": vars(args) | {"output_dir": ""},
+    }
+    (args.output_dir / "training.json").write_text(json.dumps(report, indent=2, default=str) + "\n")
+    print(judge.describe())
+
+
+@torch.no_grad()
+def settle_batch_norm(judge: ClipJudge, clips: PreparedClips, args, num_batches: int = 50) -> None:
+    """The running statistics of averaged weights, measured anew on training clips: those of the last steps are not theirs."""
+    norms = [module for module in judge.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a plain average
+    judge.train()
+    batches = iter(ResumableBatchSampler(len(clips), args.train_batch_size, args.seed + 1))
+    for _ in range(num_batches):
+        judge(load_batch(clips, next(batches), args)[0])
+    judge.eval()
+
+
+if __name__ == "__main__":
+    main()
