@@ -165,6 +165,11 @@ def main(args) -> None:
         with accelerator.accumulate(model):
             clips = to_model_range(frames.to(accelerator.device))
             result = objective(model, clips, noise, noise_scheduler, args)
+            if not torch.isfinite(result.loss):  # before it reaches the weights
+                raise SystemExit(
+                    f"The loss is {result.loss.item()} at step {progress.step + 1}: lower --learning_rate and resume from the last "
+                    "checkpoint."
+                )
             accelerator.backward(result.loss)
             if accelerator.sync_gradients:
                 accelerator.clip_grad_norm_(model.parameters(), args.max_grad_norm)
@@ -181,10 +186,6 @@ def main(args) -> None:
         progress.seconds, last_time = progress.seconds + now - last_time, now
         bar.update()
 
-        if not torch.isfinite(result.loss):
-            raise SystemExit(
-                f"The loss is {result.loss.item()} at step {progress.step}: lower --learning_rate and resume from the last checkpoint."
-            )
         if progress.step % args.logging_steps == 0:
             values = meter.result() | {"lr": lr_scheduler.get_last_lr()[0]}
             accelerator.log(values, step=progress.step)

@@ -16,6 +16,7 @@ from ..models.sequence_encoder import DiViDSequenceEncoder, DiViDTokens
 from ..models.unet_static_dynamic import DiViDUNet2DConditionModel
 from ..schedulers.scheduling_shared_noise_ddpm import Generators, frame_generators, sample_shared_noise
 from .clip_processor import ClipProcessor
+from .input_checks import check_guidance, check_latents, check_options, check_tokens
 from .pipeline_output import DiViDPipelineOutput
 from .saving import WholeSavingMixin
 
@@ -76,7 +77,7 @@ class DiViDPipeline(WholeSavingMixin, DiffusionPipeline):
         Returns:
             [`DiViDTokens`]: `static` `(B, S)`; `dynamic` `(B, N, D)`, or a list of `(N_b, D)` if the lengths differ.
         """
-        self.check_inputs()
+        self._check_scheduler()
         device, dtype = self._execution_device, self.encoder.dtype
         frames = self.clip_processor.preprocess(
             clips, size=self.encoder.config.sample_size, num_channels=self.encoder.config.in_channels, device=device
@@ -256,20 +257,17 @@ class DiViDPipeline(WholeSavingMixin, DiffusionPipeline):
         """
         lengths = [len(clip) for clip in dynamic]
         steps = self.config.num_inference_steps if num_inference_steps is None else num_inference_steps
-        self.check_inputs(
-            static,
-            dynamic,
-            lengths,
-            static_guidance_scale,
-            dynamic_guidance_scale,
-            latents,
-            frames_per_batch,
-            output_type,
-            steps,
-            callback_on_step_end_tensor_inputs,
+        config = self.unet.config
+        self._check_scheduler()
+        check_tokens(static, dynamic, config)
+        check_guidance(static_guidance_scale, dynamic_guidance_scale, config)
+        if latents is not None:
+            check_latents(latents, lengths, config)
+        check_options(
+            steps, frames_per_batch, output_type, callback_on_step_end_tensor_inputs, self._callback_tensor_inputs
         )
         device, dtype = self._execution_device, self.unet.dtype
-        channels, size = self.unet.config.in_channels, self.unet.config.sample_size
+        channels, size = config.in_channels, config.sample_size
 
         # Frames meet only through their tokens and the noise, so all clips are laid end to end and decoded in pieces.
         clip_of_frame = torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths))
@@ -366,76 +364,6 @@ class DiViDPipeline(WholeSavingMixin, DiffusionPipeline):
             branches.append((False, True))
             weights.append(1 - dynamic_scale)
         return branches, weights
-
-    def check_inputs(
-        self,
-        static: torch.Tensor | None = None,
-        dynamic: torch.Tensor | list[torch.Tensor] | None = None,
-        lengths: list[int] | None = None,
-        static_scale: float = 1.0,
-        dynamic_scale: float = 1.0,
-        latents: torch.Tensor | None = None,
-        frames_per_batch: int = 1,
-        output_type: str = "pil",
-        steps: int = 1,
-        callback_inputs: list[str] = ["latents"],
-    ) -> None:
-        """Refuse early what would fail late or, worse, run."""
-        self._check_scheduler()
-        if static is None:
-            return
-        config = self.unet.config
-        if not torch.is_tensor(static) or static.ndim != 2 or static.shape[0] != len(dynamic):
-            raise ValueError(
-                f"`static` must be one token per clip, a tensor ({len(dynamic)}, {config.static_dim}) for these "
-                f"{len(dynamic)} clips of dynamic tokens, but is {tuple(getattr(static, 'shape', ()))}."
-            )
-        if len(dynamic) == 0:
-            raise ValueError("There are no clips to decode: `static` and `dynamic` are empty.")
-        for number, clip in enumerate(dynamic):
-            if clip.ndim != 2 or clip.shape[0] == 0:
-                raise ValueError(
-                    f"`dynamic` must be (batch, frames, D) or a list of (frames, D) with at least one frame, but clip {number} "
-                    f"has shape {tuple(clip.shape)}."
-                )
-        if not static.isfinite().all() or not all(clip.isfinite().all() for clip in dynamic):
-            raise ValueError("The tokens contain NaN or infinity: check the clip they were encoded from.")
-        for name, scale, rate in (
-            ("static", static_scale, config.static_dropout),
-            ("dynamic", dynamic_scale, config.dynamic_dropout),
-        ):
-            if scale != 1 and not rate:
-                raise ValueError(
-                    f"`{name}_guidance_scale` is {scale}, but this checkpoint never learned the {name} null token "
-                    f"(`{name}_dropout` is 0): leave the scale at 1, or train with `--{name}_dropout 0.1`."
-                )
-        if latents is not None:
-            shape = (len(lengths), config.in_channels, config.sample_size, config.sample_size)
-            if (
-                latents.ndim != 5
-                or (latents.shape[0], *latents.shape[2:]) != shape
-                or not (latents.shape[1] == 1 or {latents.shape[1]} == set(lengths))
-            ):
-                raise ValueError(
-                    f"`latents` must be {(shape[0], 1, *shape[1:])}, or have as many frames as the (equally long) clips in place "
-                    f"of the 1, but is {tuple(latents.shape)}."
-                )
-            if not latents.isfinite().all():
-                raise ValueError("`latents` contain NaN or infinity.")
-        if steps < 1:
-            raise ValueError(f"`num_inference_steps` is {steps}: at least one step is needed.")
-        unknown = set(callback_inputs) - set(self._callback_tensor_inputs)
-        if unknown:
-            raise ValueError(
-                f"`callback_on_step_end_tensor_inputs` asks for {', '.join(sorted(unknown))}: choose from "
-                f"{', '.join(self._callback_tensor_inputs)}."
-            )
-        if frames_per_batch < 1:
-            raise ValueError(
-                f"`frames_per_batch` is {frames_per_batch}: at least one frame must be decoded at a time."
-            )
-        if output_type not in ("pil", "np", "pt"):
-            raise ValueError(f"`output_type` is {output_type!r}: choose 'pil', 'np' or 'pt'.")
 
     def _check_scheduler(self) -> None:
         trained, used = self.unet.config.prediction_type, self.scheduler.config.get("prediction_type", "epsilon")

@@ -1,0 +1,67 @@
+"""What the pipeline refuses before it decodes: what would fail late or, worse, run."""
+
+from collections.abc import Iterable, Sequence
+
+import torch
+
+
+def check_tokens(static: torch.Tensor, dynamic: Sequence[torch.Tensor], config) -> None:
+    if not torch.is_tensor(static) or static.ndim != 2 or static.shape[0] != len(dynamic):
+        raise ValueError(
+            f"`static` must be one token per clip, a tensor ({len(dynamic)}, {config.static_dim}) for these "
+            f"{len(dynamic)} clips of dynamic tokens, but is {tuple(getattr(static, 'shape', ()))}."
+        )
+    if len(dynamic) == 0:
+        raise ValueError("There are no clips to decode: `static` and `dynamic` are empty.")
+    for number, clip in enumerate(dynamic):
+        if clip.ndim != 2 or clip.shape[0] == 0:
+            raise ValueError(
+                f"`dynamic` must be (batch, frames, D) or a list of (frames, D) with at least one frame, but clip {number} "
+                f"has shape {tuple(clip.shape)}."
+            )
+    if not static.isfinite().all() or not all(clip.isfinite().all() for clip in dynamic):
+        raise ValueError("The tokens contain NaN or infinity: check the clip they were encoded from.")
+
+
+def check_guidance(static_scale: float, dynamic_scale: float, config) -> None:
+    for name, scale, rate in (
+        ("static", static_scale, config.static_dropout),
+        ("dynamic", dynamic_scale, config.dynamic_dropout),
+    ):
+        if scale != 1 and not rate:
+            raise ValueError(
+                f"`{name}_guidance_scale` is {scale}, but this checkpoint never learned the {name} null token "
+                f"(`{name}_dropout` is 0): leave the scale at 1, or train with `--{name}_dropout 0.1`."
+            )
+
+
+def check_latents(latents: torch.Tensor, lengths: Sequence[int], config) -> None:
+    shape = (len(lengths), config.in_channels, config.sample_size, config.sample_size)
+    if (
+        latents.ndim != 5
+        or (latents.shape[0], *latents.shape[2:]) != shape
+        or not (latents.shape[1] == 1 or {latents.shape[1]} == set(lengths))
+    ):
+        raise ValueError(
+            f"`latents` must be {(shape[0], 1, *shape[1:])}, or have as many frames as the (equally long) clips in place "
+            f"of the 1, but is {tuple(latents.shape)}."
+        )
+    if not latents.isfinite().all():
+        raise ValueError("`latents` contain NaN or infinity.")
+
+
+def check_options(
+    steps: int, frames_per_batch: int, output_type: str, asked_inputs: Iterable[str], known_inputs: Iterable[str]
+) -> None:
+    if steps < 1:
+        raise ValueError(f"`num_inference_steps` is {steps}: at least one step is needed.")
+    unknown = set(asked_inputs) - set(known_inputs)
+    if unknown:
+        raise ValueError(
+            f"`callback_on_step_end_tensor_inputs` asks for {', '.join(sorted(unknown))}: choose from "
+            f"{', '.join(known_inputs)}."
+        )
+    if frames_per_batch < 1:
+        raise ValueError(f"`frames_per_batch` is {frames_per_batch}: at least one frame must be decoded at a time.")
+    if output_type not in ("pil", "np", "pt"):
+        raise ValueError(f"`output_type` is {output_type!r}: choose 'pil', 'np' or 'pt'.")
