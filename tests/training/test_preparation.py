@@ -3,12 +3,15 @@
 import functools
 import json
 import os
+import subprocess
+import sys
 
 import datasets
 import numpy as np
 import preparation
 import pytest
 import torch
+from hub_stand_in import HubStandIn
 from preparation import Clip, Plan, prepare
 
 from divid_diffusers.data.prepared import PreparedClips, load_clips
@@ -154,6 +157,26 @@ def test_a_set_streams_and_survives_parquet(tmp_path):
     back = datasets.Dataset.from_parquet(str(tmp_path / "test.parquet"), cache_dir=str(tmp_path / "cache"))
     assert back.features == whole.features
     assert torch.equal(PreparedClips(back)[3]["frames"], PreparedClips(whole)[3]["frames"])
+
+
+ON_THE_HUB = """
+import sys, datasets
+from divid_diffusers.data.prepared import load_clips
+datasets.load_from_disk(sys.argv[1]).push_to_hub("org/clips")
+clips = load_clips("org/clips", "train")
+streamed = datasets.load_dataset("org/clips", split="test", streaming=True)
+print("pushed", len(clips), clips.shape, clips.labels["identity"], sorted(row["clip_id"] for row in streamed))
+"""
+
+
+def test_a_set_is_pushed_to_the_hub_loaded_by_name_and_streamed(tmp_path):
+    prepare(plan(), tmp_path / "set")
+    with HubStandIn() as hub:
+        words = [sys.executable, "-c", ON_THE_HUB, str(tmp_path / "set")]
+        environment = os.environ | hub.environment(tmp_path / "cache")
+        done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=200)
+    held_out = sorted(clip.clip_id for clip in plan().clips if clip.split == "test")
+    assert f"pushed 30 (4, 6, 3) ['ann', 'bob'] {held_out}" in done.stdout, done.stderr[-3000:]
 
 
 def test_selected_and_concatenated_rows_are_read_right(tmp_path):
