@@ -54,7 +54,10 @@ def crop_head(path: Path, name: str, size: int) -> np.ndarray:
         seen = f"a face found in only {len(faces)}" if faces else "no face found in any"
         raise ValueError(f"{name}: {seen} of the {len(greys)} frames looked at, of {count}")
     face = Face(*np.median(faces, axis=0))
-    return np.stack([resize(cut(frame, face), size) for frame in read_frames(path, name)])
+    heads = np.empty((count, size, size, 3), np.uint8)  # a list of small arrays would keep large ones from being freed
+    for head, frame in zip(heads, read_frames(path, name), strict=True):
+        head[:] = resize(cut(frame, face), size)
+    return heads
 
 
 def read_frames(path: Path, name: str) -> Iterator[np.ndarray]:

@@ -25,6 +25,7 @@ from pathlib import Path
 import datasets
 import numpy as np
 import pyarrow as pa
+import torch
 from tqdm.auto import tqdm
 
 from divid_diffusers.data.prepared import clip_features, clips_to_arrow
@@ -150,7 +151,7 @@ def read_portions(plan: Plan, portions: Sequence[Sequence[Clip]], work: Path, nu
                 bar.update(read_portion(worker_plan, portions[number], work, number))
             return
         context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(min(num_workers, len(todo)), context, ignore_interrupt) as pool:
+        with ProcessPoolExecutor(min(num_workers, len(todo)), context, start_worker) as pool:
             try:
                 jobs = [pool.submit(read_portion, worker_plan, portions[n], work, n) for n in todo]
                 for done in as_completed(jobs):
@@ -160,9 +161,10 @@ def read_portions(plan: Plan, portions: Sequence[Sequence[Clip]], work: Path, nu
                 raise
 
 
-def ignore_interrupt() -> None:
-    """Ctrl-C reaches every process of the terminal: the parent decides."""
+def start_worker() -> None:
+    """Ctrl-C reaches every process of the terminal: the parent decides. And one thread each, as there is a process per core."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)
 
 
 def portion_report(work: Path, number: int) -> Path:
@@ -281,6 +283,7 @@ def print_summary(report: dict) -> None:
         print(f"  {name}: {count} classes")
     print(f"  split: {report['split_rule']}")
     rate = total / max(report["seconds"], 0.1)
-    print(f"  {report['seconds']} s, {rate:.0f} clips/s, peak memory of the largest process {peak / 2**20:.0f} MiB")
+    print(f"  {report['seconds']} s, {rate:.1f} clips/s, peak memory of the largest process {peak / 2**20:.0f} MiB")
     if report["skipped"]:
         print("Skipped:", *reasons(report["skipped"]), sep="\n")
+        print("To have them too, mend the files, delete the set and run the same command.")

@@ -121,11 +121,11 @@ def read_rgb(content: bytes, name: str, size: int, crop: bool) -> np.ndarray:
     with tempfile.NamedTemporaryFile(suffix=".avi") as file:  # a member of a zip has no path
         file.write(content)
         file.flush()
-        if crop:
-            frames = [frame[:, CROP] for frame in open_source(file.name, name)]
-            return np.stack([cv2.resize(frame, (size, size), interpolation=cv2.INTER_AREA) for frame in frames])
-        frames = ClipProcessor().preprocess(file.name, size)[0]
-    return ((frames + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
+        frames = list(open_source(file.name, name))
+    if crop:
+        return np.stack([cv2.resize(frame[:, CROP], (size, size), interpolation=cv2.INTER_AREA) for frame in frames])
+    pixels = ClipProcessor().preprocess(frames, size)[0]
+    return ((pixels + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
 
 
 def make_plan(args) -> Plan:

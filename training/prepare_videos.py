@@ -19,7 +19,6 @@ import os
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image
 from preparation import Clip, Plan, parser_for, prepare, random_test_ids, reasons
 
@@ -138,19 +137,24 @@ def read_clip(clip: Clip, root: Path, size: int, grey: bool, fps: float | None) 
         frames = video.frames_at(video.indices_at_rate(fps))
     else:
         frames = open_source(path, f"'{clip.source}'")
-    small, first_shape = [], None
+    pixels, length, first_shape = (
+        bytearray(),
+        0,
+        None,
+    )  # one buffer: small arrays would keep large ones from being freed
     for frame in frames:
         shape = (frame.height, frame.width) if isinstance(frame, Image.Image) else frame.shape[:2]
         first_shape = first_shape or shape
         if shape != first_shape:
             raise ValueError(f"has frames of different sizes, {first_shape} and {shape}: make them one size first")
-        if len(small) == MAX_FRAMES:
+        length += 1
+        if length > MAX_FRAMES:
             raise ValueError(f"is longer than {MAX_FRAMES} frames: cut it into clips, or give --fps")
-        pixels = ClipProcessor().preprocess([frame], size, 1 if grey else 3)[0]
-        small.append(((pixels + 1) * 127.5).round().byte())
-    if not small:
+        small = ClipProcessor().preprocess([frame], size, 1 if grey else 3)[0]
+        pixels += ((small + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy().tobytes()
+    if not length:
         raise ValueError("has no frames in it")
-    return torch.cat(small).permute(0, 2, 3, 1).numpy()
+    return np.frombuffer(pixels, np.uint8).reshape(length, size, size, 1 if grey else 3)
 
 
 def make_plan(args) -> Plan:

@@ -4,9 +4,10 @@
     clip = render_skeleton(skeleton, Appearance.sample(3))  # uint8 (F, 64, 64, 3): somebody else squats
 
 Of the performer only the directions of the bones are kept, and the path of the pelvis in leg lengths: the body that is
-drawn has the appearance's lengths, so the performer's build, distance and place cannot be seen. What stays is how the
-performer stands and moves (how far the arms hang from the body, a rounded back, speed, style), which is a cue to who it
-was, and the errors of the sensor.
+drawn has the appearance's lengths, so the performer's build, distance and place cannot be seen. What stays is posture
+(how far the arms hang from the body, how the sensor sees the shoulders) and style, and posture is a strong cue: a
+linear probe on the joints of the first frame names the performer in 92 % of held-out clips, on the figure's height in
+no more than chance. So a set made of these has a performer, whom its motion gives away, beside its identity.
 
 The recordings are mirror images, as Kinect gives them: the performer faces the sensor, yet what the files call right,
 and what throws, serves and draws in all eight performers, lies at positive x, on the right of the image. Puppets are
@@ -29,8 +30,8 @@ KINECT_JOINTS: tuple[str, ...] = (
 )  # fmt: skip
 """Order of the 20 joints in the files, as UTD-MHAD's Skeleton_joint_order.txt has it."""
 
-# From and to: the two joints of the skeleton that give each of `BONES` its direction. Kinect's hip_center lies above the
-# hips, so "pelvis" is the middle of the hips, where a puppet has it. Hands and feet are too noisy to be used.
+# From and to: the two joints of the skeleton that give each of `BONES` its direction. Kinect's hip_center lies above
+# the hips, so "pelvis" is the middle of the hips, where a puppet has it. Hands and feet are too noisy to be used.
 ENDS: dict[str, tuple[str, str]] = {
     "trunk": ("pelvis", "shoulder_center"), "head": ("shoulder_center", "head"),
     "shoulders": ("right_shoulder", "left_shoulder"), "hips": ("right_hip", "left_hip"),
@@ -47,11 +48,11 @@ RIGID = 0.9  # A bone measured shorter than this share of its length points to t
 
 def read_skeleton(content: bytes, name: str) -> np.ndarray:
     """
-    The joints (F, 20, 3) float64 of a `.mat` file's `d_skel` (20, 3, F): ordered as `KINECT_JOINTS`, in metres, x to the
-    right of the image, y up, z away from the sensor.
+    The joints (F, 20, 3) float64 of a `.mat` file's `d_skel` (20, 3, F): ordered as `KINECT_JOINTS`, in metres, x to
+    the right of the image, y up, z away from the sensor.
 
-    Raises ValueError, naming the file, where it cannot be read, has no `d_skel` or one of another shape, without a frame, or
-    with values that are not finite.
+    Raises ValueError, naming the file, where it cannot be read, has no `d_skel` or one of another shape, without a
+    frame, or with values that are not finite.
     """
     joints = read_mat(content, "d_skel", name)
     if joints.dtype.kind not in "uif" or joints.ndim != 3 or joints.shape[:2] != (len(KINECT_JOINTS), 3):
@@ -68,18 +69,18 @@ def retarget(skeleton: np.ndarray, appearance: Appearance) -> np.ndarray:
     """
     The performer's motion on another body: skeleton (F, 20, 3) -> joints as `draw` takes them, float32 (F, 15, 2).
 
-    Each bone keeps its direction in space and gets the appearance's length; the figure is projected orthographically. The
-    pelvis begins in the middle of the frame, and its path is measured in leg lengths, so that feet that stand still go on
-    doing so. The lower foot is on the ground, as in `positions`, except in a jump: higher than in the first frames, for less
-    than 15 frames, half a second. (All our choice.)
+    Each bone keeps its direction in space and gets the appearance's length; the figure is projected orthographically.
+    The pelvis begins in the middle of the frame, and its path is measured in leg lengths, so that feet that stand
+    still go on doing so. The lower foot is on the ground, as in `positions`, except in a jump: higher than in the
+    first frames, for less than 15 frames, half a second. (All our choice.)
 
-    Pass the whole recording at the sensor's 30 frames a second, and leave out frames afterwards: two of its errors are mended
-    over time. A median of three frames takes out single false ones. And where a bone is measured clearly shorter than in
-    the rest of the recording, the sensor has missed depth, and what is missing is taken to be depth: seen from the
-    front, it has the thighs of a squat for short and upright, and the squat would be half as deep.
+    Pass the whole recording at the sensor's 30 frames a second, and leave out frames afterwards: two of its errors are
+    mended over time. A median of three frames takes out single false ones. And where a bone is measured clearly
+    shorter than in the rest of the recording, the sensor has missed depth, and what is missing is taken to be depth:
+    seen from the front, it has the thighs of a squat for short and upright, and the squat would be half as deep.
 
-    A bone that has next to no length in a frame has no direction there and keeps the last one it had, or at the start gets
-    the first it will have; without any length in most of the recording it is drawn as pointing at the sensor.
+    A bone that has next to no length in a frame has no direction there and keeps the last one it had, or at the start
+    gets the first it will have; without any length in most of the recording it is drawn as pointing at the sensor.
 
     Raises ValueError where `skeleton` is not (F, 20, 3), or has values that are not finite.
     """
@@ -90,23 +91,27 @@ def retarget(skeleton: np.ndarray, appearance: Appearance) -> np.ndarray:
         )
     if not np.isfinite(skeleton).all():
         raise ValueError("The skeleton holds values that are not finite: fill in missing joints first.")
-    before, after = skeleton[[0, *range(len(skeleton) - 1)]], skeleton[[*range(1, len(skeleton)), -1]]
-    steady = np.median([before, skeleton, after], axis=0) * [-1, 1, 1]  # Mirrored back.
-    at = {name: steady[:, i] for i, name in enumerate(KINECT_JOINTS)}
+    at = {name: skeleton[:, i] * [-1, 1, 1] for i, name in enumerate(KINECT_JOINTS)}  # mirrored back
     at["pelvis"] = (at["left_hip"] + at["right_hip"]) / 2
-    bones = {bone: at[end] - at[start] for bone, (start, end) in ENDS.items()}
+    bones = {bone: _steady(at[end] - at[start]) for bone, (start, end) in ENDS.items()}
     directions = {bone: _directions(vectors)[:, :2] * [1, -1] for bone, vectors in bones.items()}  # y down
 
     leg = sum(_length(bones[f"{side}_{part}"]) for side in ("left", "right") for part in ("thigh", "shank")) / 2
     scale = (appearance.leg_ratio - SOLE) / leg if leg > 0 else 0.0
-    shift = at["pelvis"][:, 0] - at["pelvis"][0, 0]
-    lift = _lift(np.minimum(at["left_ankle"][:, 1], at["right_ankle"][:, 1]))
-    return assemble(directions, scale * shift, scale * lift, appearance)
+    path = _steady(at["pelvis"])[:, 0]
+    lift = _lift(_steady(np.minimum(at["left_ankle"], at["right_ankle"]))[:, 1])
+    return assemble(directions, scale * (path - path[0]), scale * lift, appearance)
 
 
 def render_skeleton(skeleton: np.ndarray, appearance: Appearance, size: int = 64) -> np.ndarray:
-    """The performer's motion (F, 20, 3) by this person: uint8 (F, size, size, 3). Raises ValueError as `retarget` does."""
+    """The motion (F, 20, 3) by this person: uint8 (F, size, size, 3). Raises ValueError as its two steps do."""
     return draw(retarget(skeleton, appearance), appearance, size)
+
+
+def _steady(vectors: np.ndarray) -> np.ndarray:
+    """The median (F, 3) of three frames; of bones, because that of joints would mix their lengths into directions."""
+    padded = np.concatenate([vectors[:1], vectors, vectors[-1:]])
+    return np.median([padded[:-2], vectors, padded[2:]], axis=0)
 
 
 def _length(vectors: np.ndarray) -> float:

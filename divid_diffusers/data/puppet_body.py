@@ -25,7 +25,7 @@ BONES: tuple[str, ...] = (
     "left_arm", "left_forearm", "left_thigh", "left_shank",
     "right_arm", "right_forearm", "right_thigh", "right_shank",
 )  # fmt: skip
-"""The bones of `assemble`. Each points away from the pelvis; "shoulders" and "hips" from the person's right to left."""
+"""The bones of `assemble`. They point away from the pelvis; "shoulders" and "hips" from the person's right to left."""
 
 GROUND = 0.965  # Height of the soles in the frame; the room above is for raised arms.
 SOLE = 0.035  # From the ankle to the ground, in body heights.

@@ -34,7 +34,8 @@ class SeekableVideo:
         with open_video(self.path, f"'{path}'") as (container, stream):
             for packet in container.demux(stream):
                 if packet.size:
-                    self.stamps.append(packet.pts)
+                    if not packet.is_discard:  # trimmed away: decoded, but not shown
+                        self.stamps.append(packet.pts)
                     if packet.is_keyframe:
                         self.keys.append(packet.pts)
             time_base = stream.time_base
@@ -74,7 +75,9 @@ class SeekableVideo:
                     while self.can_seek and frame is not None and frame.pts < self.stamps[position]:
                         frame = next(decoded, None)  # shown before the keyframe, and broken without what came before
                     if frame is None or (self.can_seek and frame.pts != self.stamps[position]):
-                        raise ValueError(f"'{self.path}' is damaged at {self.times[position]:.2f} s: convert it to mp4.")
+                        raise ValueError(
+                            f"'{self.path}' is damaged at {self.times[position]:.2f} s: convert it to mp4."
+                        )
                 yield video_frame(frame)
 
 

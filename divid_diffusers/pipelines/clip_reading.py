@@ -69,9 +69,29 @@ def image_frames(image: Image.Image, name: str) -> Iterator[Image.Image]:
         raise ValueError(f"{name} is damaged and cannot be decoded ({error}).") from error
 
 
+def is_cut_short(path: Path) -> bool:
+    """Whether an mp4's boxes go on beyond the end of the file. FFmpeg plays what there is of such a clip and does not say so."""
+    length, position = path.stat().st_size, 0
+    with open(path, "rb") as file:
+        if file.read(8)[4:] != b"ftyp":
+            return False
+        while position + 8 <= length:
+            file.seek(position)
+            head = file.read(16)
+            box = int.from_bytes(head[:4], "big")
+            if box == 1:
+                box = int.from_bytes(head[8:], "big")
+            if box < 8:  # 0: to the end of the file
+                return False
+            position += box
+    return position > length
+
+
 @contextlib.contextmanager
 def open_video(path: Path, name: str) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
     """The container and its first video stream; what FFmpeg raises within becomes a ValueError that says so."""
+    if is_cut_short(path):
+        raise ValueError(f"{name} is cut short: copy or download it again.")
     # An absolute path, for FFmpeg would read "a:b.mp4" as protocol "a".
     try:
         with av.open(str(path.absolute()), options={"format_whitelist": VIDEO_FORMATS}) as container:

@@ -1,5 +1,6 @@
 """Seeking gives the frames that decoding everything gives, and decodes little else."""
 
+import av
 import numpy as np
 import pytest
 from media import damaged_files, number_of, numbered_frames, write_video
@@ -55,6 +56,24 @@ def test_a_constant_frame_rate_is_thinned_evenly(tmp_path):
     assert clip.indices_at_rate(0.1).tolist() == [0]
     with pytest.raises(ValueError, match="`fps` is 0"):
         clip.indices_at_rate(0)
+
+
+def test_frames_that_are_trimmed_away_are_not_counted(tmp_path):
+    """An edit list hides the first frames, which must be decoded all the same."""
+    whole = write_video(tmp_path / "whole.mp4", numbered_frames(30), b_frames=0)
+    with av.open(str(whole)) as old, av.open(str(tmp_path / "trimmed.mp4"), "w") as new:
+        stream = new.add_stream_from_template(old.streams.video[0])
+        for packet in old.demux(video=0):
+            if packet.dts is not None:
+                packet.pts, packet.dts = (stamp - 4 * packet.duration for stamp in (packet.pts, packet.dts))
+                packet.stream = stream
+                new.mux(packet)
+    clip = SeekableVideo(tmp_path / "trimmed.mp4")
+    everything = list(open_source(tmp_path / "trimmed.mp4", "trimmed"))
+    assert len(clip) == len(everything) == 26
+    for index in (0, 3, 17, 25):
+        (frame,) = clip.frames_at([index])
+        assert np.array_equal(frame, everything[index]) and number_of(frame) == index + 4
 
 
 def test_frames_that_are_not_there_or_not_in_order_are_refused(tmp_path):

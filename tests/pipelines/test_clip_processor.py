@@ -300,6 +300,15 @@ def test_bad_files_are_named(clip, tmp_path):
             processor.preprocess(tmp_path / name, 8)
 
 
+def test_a_video_cut_short_is_refused_where_ffmpeg_would_play_what_there_is(clip, tmp_path):
+    # With the index in front, as `export_clip` writes it, the frames before the cut can be decoded.
+    whole = export_clip(clip, tmp_path / "whole.mp4").read_bytes()
+    assert len(load_clip(tmp_path / "whole.mp4")) == 5
+    (tmp_path / "cut.mp4").write_bytes(whole[:-5])
+    with pytest.raises(ValueError, match="cut.mp4' is cut short: copy or download it again"):
+        load_clip(tmp_path / "cut.mp4")
+
+
 def test_a_video_without_frames_and_a_file_without_video(tmp_path):
     with av.open(str(tmp_path / "sound.mkv"), "w") as container:
         stream = container.add_stream("pcm_s16le", rate=8000)
