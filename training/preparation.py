@@ -286,4 +286,3 @@ def print_summary(report: dict) -> None:
     print(f"  {report['seconds']} s, {rate:.1f} clips/s, peak memory of the largest process {peak / 2**20:.0f} MiB")
     if report["skipped"]:
         print("Skipped:", *reasons(report["skipped"]), sep="\n")
-        print("To have them too, mend the files, delete the set and run the same command.")
