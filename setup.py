@@ -24,6 +24,7 @@ setup(
     author="The divid_diffusers authors",
     keywords="diffusion disentanglement video diffusers pytorch",
     packages=find_packages(include=["divid_diffusers", "divid_diffusers.*"]),
+    entry_points={"console_scripts": ["divid=divid_diffusers.cli:main"]},
     python_requires=">=3.11",  # diffusers 0.42 asks for it
     install_requires=[
         "accelerate>=1.10",  # diffusers loads and offloads models with it

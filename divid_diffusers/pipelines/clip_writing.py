@@ -1,8 +1,10 @@
 """Clips into files that others can open: GIF, MP4 that browsers play, PNG strips."""
 
+import contextlib
 import math
 import os
 import uuid
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -39,14 +41,21 @@ def export_clip(frames: Any, path: str | Path, fps: float = 10) -> Path:
     if not path.parent.is_dir():
         raise FileNotFoundError(f"There is no folder '{path.parent}' to write '{path.name}' into.")
     images = load_clip(frames)
-    # Not `tempfile`, whose files only their owner may read.
-    temporary = path.with_name(f".{uuid.uuid4().hex}{path.suffix.lower()}")
-    try:
-        writers[path.suffix.lower()](images, temporary, fps)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with written_whole(path) as partial:
+        writers[path.suffix.lower()](images, partial, fps)
     return path
+
+
+@contextlib.contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """A name beside `path` to write to, which becomes `path` if all goes well and is gone if not."""
+    # Not `tempfile`, whose files only their owner may read.
+    partial = path.with_name(f".{uuid.uuid4().hex}{path.suffix.lower()}")
+    try:
+        yield partial
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _write_gif(images: list[Image.Image], path: Path, fps: float) -> None:

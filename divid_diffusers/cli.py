@@ -1,0 +1,159 @@
+"""The command line: `divid swap identity.mp4 motion.mp4 -o out.mp4 --model MODEL`. Thin over [`DiViDPipeline`]."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from . import DiViDPipeline, __version__, export_clip
+from .data.video import SeekableVideo
+from .pipelines.clip_writing import written_whole
+
+
+EPILOG = """\
+examples:
+  divid swap ann.mp4 wave.mp4 -o ann_waves.mp4 --model org/divid-mead     this person, that motion
+  divid animate photo.png wave.mp4 -o moving.gif                          a still image in place of a clip
+  divid reconstruct clip.mp4 -o again.mp4                                 what the tokens hold of a clip
+  divid interpolate a.mp4 b.mp4 -o between.gif --factor static            from one person to another, side by side
+  divid encode clips/*.mp4 -o tokens.safetensors                          features: static (B, S), dynamic (B, N, D)
+  divid info --model org/divid-mead                                       what a checkpoint is
+
+A clip is a video, a GIF, an image, a folder of frames, or a URL of any of them but the last. The name after -o says what is written:
+.mp4, .gif or .png (a strip of frames). Without --model, the environment variable DIVID_MODEL names it.
+"""
+
+
+def parse_args(argv=None):
+    parser = argparse.ArgumentParser(
+        prog="divid",
+        description="Static/dynamic disentanglement of video.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"divid_diffusers {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name: str, help: str, *clips: tuple[str, str], writes: str | None = None) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=help, description=help)
+        for clip, what in clips:
+            sub.add_argument(clip, help=what)
+        sub.add_argument("--model", default=os.environ.get("DIVID_MODEL"), help="A folder or a name on the Hub.")
+        if writes:
+            sub.add_argument("-o", "--output", type=Path, required=True, help=writes)
+        return sub
+
+    def decoding(sub: argparse.ArgumentParser) -> argparse.ArgumentParser:
+        sub.add_argument("--steps", type=int, help="Denoising steps; default: the checkpoint's own.")
+        sub.add_argument("--seed", type=int, default=0, help="Of the start noise.")
+        sub.add_argument("--fps", type=float, help="Frames per second of what is written; default: the motion clip's.")
+        sub.add_argument("--static-guidance", type=float, default=1.0, help="Above 1: more of the identity.")
+        sub.add_argument("--dynamic-guidance", type=float, default=1.0, help="Above 1: more of the motion.")
+        return sub
+
+    clip = "A .mp4, .gif or .png to write."
+    decoding(command("swap", "This person, that motion.", ("identity", "Who."), ("motion", "What."), writes=clip))
+    decoding(command("animate", "Move an image.", ("image", "Who."), ("motion", "What."), writes=clip))
+    decoding(command("reconstruct", "Encode a clip and decode it.", ("clip", "The clip."), writes=clip))
+    between = decoding(command("interpolate", "Clips between two clips.", ("a", "From."), ("b", "To."), writes=clip))
+    between.add_argument("--factor", choices=["static", "dynamic"], default="static", help="What changes.")
+    between.add_argument("--num-clips", type=int, default=5, help="How many, both ends included.")
+    encode = command("encode", "Clips to tokens.", writes="A .safetensors or .npz to write.")
+    encode.add_argument("clips", nargs="+", help="Clips of equal length.")
+    command("info", "What a checkpoint is.")
+    args = parser.parse_args(argv)
+    if not args.model:
+        parser.error("which model? Give --model, or set DIVID_MODEL, to a folder or a name on the Hub.")
+    suffixes = (".safetensors", ".npz") if args.command == "encode" else (".mp4", ".gif", ".png")
+    if args.command != "info" and args.output.suffix.lower() not in suffixes:
+        parser.error(f"-o {args.output} must end in one of {', '.join(suffixes)}.")
+    if args.command != "info" and not args.output.absolute().parent.is_dir():
+        parser.error(f"there is no folder {args.output.absolute().parent} to write {args.output.name} into.")
+    return args
+
+
+def decode(pipe: DiViDPipeline, args) -> None:
+    options = {
+        "num_inference_steps": args.steps,
+        "generator": torch.Generator().manual_seed(args.seed),
+        "static_guidance_scale": args.static_guidance,
+        "dynamic_guidance_scale": args.dynamic_guidance,
+    }
+    if args.command == "swap":
+        clips, motion = pipe.swap(args.identity, args.motion, **options).frames, args.motion
+    elif args.command == "animate":
+        clips, motion = pipe.animate(args.image, args.motion, **options).frames, args.motion
+    elif args.command == "reconstruct":
+        clips, motion = pipe.reconstruct(args.clip, **options).frames, args.clip
+    else:
+        clips = pipe.interpolate(args.a, args.b, factor=args.factor, num_clips=args.num_clips, **options).frames
+        motion = args.a
+    export_clip(side_by_side(clips), args.output, args.fps or frame_rate(motion))
+
+
+def side_by_side(clips: list[list[Image.Image]]) -> list[Image.Image]:
+    return [Image.fromarray(np.concatenate([np.asarray(image) for image in images], axis=1)) for images in zip(*clips)]
+
+
+def frame_rate(clip: str) -> float:
+    """A video's own; 10 for anything without one."""
+    try:
+        times = SeekableVideo(clip).times
+        return round((len(times) - 1) / times[-1], 3)
+    except (ValueError, OSError, ZeroDivisionError):
+        return 10
+
+
+def encode(pipe: DiViDPipeline, args) -> None:
+    with torch.no_grad():
+        tokens = pipe.encode(list(args.clips))
+    if isinstance(tokens.dynamic, list):
+        lengths = ", ".join(str(len(clip)) for clip in tokens.dynamic)
+        raise ValueError(f"The clips have {lengths} frames: encode clips of equal length together, others one by one.")
+    arrays = {"static": tokens.static.float().cpu(), "dynamic": tokens.dynamic.float().cpu().contiguous()}
+    with written_whole(args.output) as partial:
+        if args.output.suffix.lower() == ".npz":
+            np.savez(partial, clips=np.array(args.clips), **{name: array.numpy() for name, array in arrays.items()})
+        else:
+            save_file(arrays, partial)
+    print(f"static {tuple(arrays['static'].shape)}, dynamic {tuple(arrays['dynamic'].shape)}: {args.output}")
+
+
+def info(pipe: DiViDPipeline, args) -> None:
+    encoder, unet = pipe.encoder.config, pipe.unet.config
+    kind = "grey" if encoder.in_channels == 1 else "RGB"
+    for name, value in {
+        "model": args.model,
+        "frames": f"{encoder.sample_size} x {encoder.sample_size}, {kind}",
+        "tokens": f"static {encoder.static_dim}, dynamic {encoder.dynamic_dim} per frame",
+        "parameters": f"encoder {pipe.encoder.num_parameters() / 1e6:.2f} M, unet {pipe.unet.num_parameters() / 1e6:.2f} M",
+        "prediction": unet.prediction_type,
+        "sampler": f"{type(pipe.scheduler).__name__}, {pipe.config.num_inference_steps} steps",
+        "guidance": "yes" if unet.static_dropout or unet.dynamic_dropout else "not trained for it",
+    }.items():
+        print(f"{name:11} {value}")
+
+
+def main(argv=None) -> int:
+    """0: done. 1: it could not be done, and a sentence on stderr says why. 2: the command line makes no sense. 130: Ctrl-C."""
+    args = parse_args(argv)
+    try:
+        pipe = DiViDPipeline.from_pretrained(args.model)
+        pipe.to("cuda" if torch.cuda.is_available() else "cpu")
+        {"encode": encode, "info": info}.get(args.command, decode)(pipe, args)
+    except (ValueError, TypeError, OSError) as error:
+        print(f"divid: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("divid: stopped.", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,136 @@
+"""`divid` does what its help says, and answers a user's mistake with a sentence."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from media import numbered_frames, write_video
+from PIL import Image
+from safetensors.torch import load_file
+from tiny import tiny_pipeline
+
+from divid_diffusers import DiViDPipeline, cli, load_clip
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A model that takes guidance, two clips of 4 frames and one of 6, an image."""
+    folder = tmp_path_factory.mktemp("cli")
+    tiny_pipeline(static_dropout=0.1, dynamic_dropout=0.1).save_pretrained(folder / "model")
+    for name, count in (("a.mp4", 4), ("b.mp4", 4), ("long.mp4", 6)):
+        write_video(folder / name, numbered_frames(count, 32, 32))
+    Image.new("RGB", (20, 30), "red").save(folder / "photo.png")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def here(place, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DIVID_MODEL", str(place / "model"))
+
+
+def divid(place, line):
+    return cli.main([word.format(place=place) for word in line.split()])
+
+
+@pytest.mark.parametrize(
+    ("line", "frames", "width"),
+    [
+        ("swap {place}/a.mp4 {place}/long.mp4 -o out.gif", 6, 16),
+        ("animate {place}/photo.png {place}/b.mp4 -o out.gif --static-guidance 1.5 --dynamic-guidance 2", 4, 16),
+        ("reconstruct {place}/a.mp4 -o out.gif --steps 2", 4, 16),
+        ("interpolate {place}/a.mp4 {place}/b.mp4 -o out.gif --factor dynamic --num-clips 3", 4, 48),
+    ],
+)
+def test_a_clip_is_written(place, line, frames, width):
+    assert divid(place, line) == 0
+    with Image.open("out.gif") as gif:
+        durations = 0
+        for number in range(gif.n_frames):
+            gif.seek(number)
+            durations += gif.info["duration"]
+        assert gif.size == (width, 16) and durations == 40 * frames  # 25 frames a second, as the motion clip
+
+
+def test_a_swap_is_that_of_the_pipeline_with_the_same_seed(place):
+    assert divid(place, "swap {place}/a.mp4 {place}/b.mp4 -o out.png --seed 7") == 0
+    pipe = DiViDPipeline.from_pretrained(place / "model")
+    frames = pipe.swap(str(place / "a.mp4"), str(place / "b.mp4"), generator=torch.Generator().manual_seed(7)).frames[
+        0
+    ]
+    expected = np.concatenate([np.asarray(frame) for frame in frames], axis=1)
+    assert np.array_equal(np.asarray(Image.open("out.png")), expected)
+
+
+def test_a_video_plays_at_the_rate_asked_for(place):
+    assert divid(place, "swap {place}/a.mp4 {place}/b.mp4 -o out.mp4 --fps 5") == 0
+    assert len(load_clip("out.mp4")) == 4 and cli.frame_rate("out.mp4") == 5
+
+
+@pytest.mark.parametrize("suffix", ["safetensors", "npz"])
+def test_tokens_are_written(place, suffix, capsys):
+    assert divid(place, "encode {place}/a.mp4 {place}/b.mp4 -o out." + suffix) == 0
+    told = load_file("out.safetensors") if suffix == "safetensors" else np.load("out.npz")
+    pipe = DiViDPipeline.from_pretrained(place / "model")
+    tokens = pipe.encode([str(place / "a.mp4"), str(place / "b.mp4")])
+    np.testing.assert_allclose(np.asarray(told["static"]), tokens.static.detach().numpy(), atol=1e-6)
+    np.testing.assert_allclose(np.asarray(told["dynamic"]), tokens.dynamic.detach().numpy(), atol=1e-6)
+    assert "static (2, 16), dynamic (2, 4, 16)" in capsys.readouterr().out
+
+
+def test_info_says_what_a_checkpoint_is(place, capsys):
+    assert divid(place, "info") == 0
+    printed = capsys.readouterr().out
+    assert "16 x 16, RGB" in printed and "static 16, dynamic 16 per frame" in printed and "3 steps" in printed
+
+
+MISTAKES = {
+    "swap {place}/none.mp4 {place}/b.mp4 -o out.gif": "There is no file or folder '{place}/none.mp4'",
+    "swap {place}/a.mp4 {place}/model/model_index.json -o out.gif": "is not a video or image that can be decoded",
+    "swap {place}/a.mp4 {place}/b.mp4 -o out.gif --steps 0": "`num_inference_steps` is 0",
+    "interpolate {place}/a.mp4 {place}/long.mp4 -o out.gif --factor dynamic": "4 and 6 frames",
+    "interpolate {place}/a.mp4 {place}/b.mp4 -o out.gif --num-clips 1": "`num_clips` is 1",
+    "encode {place}/a.mp4 {place}/long.mp4 -o out.npz": "The clips have 4, 6 frames",
+    "info --model {place}": "model_index.json",
+}
+
+
+@pytest.mark.parametrize("line", MISTAKES)
+def test_a_mistake_is_answered_in_a_sentence_and_leaves_no_file(place, tmp_path, line, capsys):
+    assert divid(place, line) == 1
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.startswith("divid: ") and MISTAKES[line].format(place=place) in said
+    assert not list(tmp_path.iterdir())
+
+
+NONSENSE = {
+    "swap a.mp4 b.mp4 -o out.avi": "must end in one of .mp4, .gif, .png",
+    "encode a.mp4 -o out.mp4": "must end in one of .safetensors, .npz",
+    "swap a.mp4 b.mp4 -o nowhere/out.mp4": "there is no folder",
+    "swap a.mp4 -o out.mp4": "motion",
+    "dance a.mp4": "invalid choice: 'dance'",
+}
+
+
+@pytest.mark.parametrize("line", NONSENSE)
+def test_a_command_line_that_makes_no_sense_is_refused_before_a_model_is_loaded(place, line, capsys):
+    with pytest.raises(SystemExit) as stop:
+        divid(place, line)
+    assert stop.value.code == 2 and NONSENSE[line] in capsys.readouterr().err
+
+
+def test_a_missing_model_is_asked_for(place, monkeypatch, capsys):
+    monkeypatch.delenv("DIVID_MODEL")
+    with pytest.raises(SystemExit):
+        divid(place, "info")
+    assert "which model? Give --model, or set DIVID_MODEL" in capsys.readouterr().err
+
+
+def test_as_a_command(place, tmp_path):
+    command = [sys.executable, "-m", "divid_diffusers.cli", "swap", "none.mp4", "none.mp4", "-o", "out.mp4"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, env=os.environ)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "divid: There is no file or folder 'none.mp4'." in done.stderr
