@@ -1,0 +1,79 @@
+"""DBSE: the static code from one frame, the dynamic codes from what is left when that frame is subtracted."""
+
+import torch
+from torch import nn
+
+from .sequential_vae import DiagonalGaussian, GaussianHead, PerceptualDistance, SequentialVAE, with_total
+
+
+STATIC_HIDDEN_DIM = 64  # as published
+
+
+class DBSE(SequentialVAE):
+    r"""
+    *Sequential Disentanglement by Extracting Static Information From A Single Sequence Element* (Berman et al., ICML 2024), a
+    sequential VAE. With `z_i` the embedding of frame `i`, see [`SequentialVAE`],
+
+        q(s | x)   = Gaussian(tanh(W z_1))                                          from the first frame alone
+        r_i        = z_i - z_1,   r_1 ~ N(0, I)
+        q(d_i | x) = Gaussian(biLSTM(r_1 .. r_N)_i)                                 two layers
+        L          = 5 sum_i |x_i - x'_i|^2 + |x_1 - x'_1|^2 + KL(s) + KL(d)        `form="published"`
+        L          = sum_i |x_i - x'_i|_1 + 10 perceptual + 5 KL(s) + KL(d)         `form="divid"`
+
+    `x'_i` is decoded from a sample of `[d_i, s]`. Every term is a sum over pixels, frames and dimensions and a mean over clips.
+    When tokens are read, not trained, r_1 is 0 instead of noise, so that they are a function of the clip (our choice). Sources:
+    PEERS, section 2; the loss of DiViD's form PAPER, section 5, which has one reconstruction term, so the extra one for the
+    first frame is left out there (our reading).
+    """
+
+    loss_weights = {
+        "published": {"reconstruction": 5.0, "first_frame": 1.0, "static_kl": 1.0, "dynamic_kl": 1.0},
+        "divid": {"reconstruction": 1.0, "static_kl": 5.0, "dynamic_kl": 1.0},
+    }
+
+    def add_posteriors(self, embedding_dim: int, static_dim: int, dynamic_dim: int, hidden_dim: int) -> None:
+        self.static_encoder = nn.Sequential(
+            nn.Linear(embedding_dim, STATIC_HIDDEN_DIM), nn.Tanh(), GaussianHead(STATIC_HIDDEN_DIM, static_dim)
+        )
+        self.dynamic_encoder = nn.LSTM(embedding_dim, hidden_dim, num_layers=2, batch_first=True, bidirectional=True)
+        self.dynamic_head = GaussianHead(2 * hidden_dim, dynamic_dim)
+
+    def posteriors(
+        self, embeddings: torch.Tensor, first_residual: torch.Tensor | None = None
+    ) -> tuple[DiagonalGaussian, DiagonalGaussian]:
+        """As in the base; `first_residual` `(B, E)` stands for r_1, which is 0 without it."""
+        residuals = embeddings - embeddings[:, :1]
+        if first_residual is not None:
+            residuals = torch.cat([first_residual[:, None], residuals[:, 1:]], dim=1)
+        hidden, _ = self.dynamic_encoder(residuals)
+        return self.static_encoder(embeddings[:, 0]), self.dynamic_head(hidden)
+
+    def draw_noise(
+        self, batch_size: int, num_frames: int, generator: torch.Generator | None = None
+    ) -> dict[str, torch.Tensor]:
+        noise = super().draw_noise(batch_size, num_frames, generator)
+        return noise | {"first_residual": torch.randn(batch_size, self.embedding_dim, generator=generator)}
+
+    def loss(
+        self,
+        clips: torch.Tensor,
+        noise: dict[str, torch.Tensor],
+        perceptual: PerceptualDistance | None = None,
+        perceptual_weight: float = 10.0,
+    ) -> dict[str, torch.Tensor]:
+        """
+        `loss`, and the terms it is made of before their weights. A function of its arguments: nothing is drawn.
+
+        Args:
+            clips (`torch.Tensor` of shape `(B, N, C, H, W)`): values in [-1, 1].
+            noise: what [`draw_noise`] gives for B and N, on the device of the clips.
+            perceptual: such as [`VGGPerceptualDistance`]; without it the term is left out.
+        """
+        static, dynamic = self.posteriors(self.embed(clips), noise["first_residual"])
+        static_sample, dynamic_sample = static.sample(noise["static"]), dynamic.sample(noise["dynamic"])
+        decoded = self.decode(static_sample, dynamic_sample)
+        terms = self.common_terms(clips, decoded, static, dynamic, dynamic_sample, perceptual)
+        weights = self.loss_weights[self.config.form] | {"perceptual": perceptual_weight}
+        if "first_frame" in weights:
+            terms["first_frame"] = self.frame_errors(decoded[:, :1], clips[:, :1]).mean()
+        return with_total(terms, weights)

@@ -1,0 +1,33 @@
+"""The clips of a training run, from `--dataset` to the models' range."""
+
+import torch
+
+from divid_diffusers.data.prepared import load_clips
+from divid_diffusers.data.puppets import Puppets
+from divid_diffusers.data.sampling import sample_frame_indices
+
+
+def open_clips(args):
+    """Training and held-out clips, and the (channels, size) of their frames."""
+    if args.dataset == "puppets":
+        held_out = Puppets(args.num_validation_clips, num_frames=args.num_frames, split="test")
+        return Puppets(args.num_puppets, num_frames=args.num_frames), held_out, (3, held_out.size)
+    try:
+        train, held_out = load_clips(args.dataset, "train"), load_clips(args.dataset, "test")
+    except ValueError as error:
+        raise SystemExit(f"--dataset: {error}") from error
+    height, width, channels = train.shape
+    if height != width:
+        raise SystemExit(f"The frames of {args.dataset} are {height}x{width}: the models take square ones.")
+    return train, held_out, (channels, height)
+
+
+def some_clips(clips, args, count: int) -> torch.Tensor:
+    """Clips from all over the set, frames evenly spaced: `(B, N, C, H, W)` in [-1, 1]."""
+    count = min(count, len(clips))
+    frames = [clips[index * len(clips) // count]["frames"] for index in range(count)]
+    return to_model_range(torch.stack([clip[sample_frame_indices(len(clip), args.num_frames)] for clip in frames]))
+
+
+def to_model_range(frames: torch.Tensor) -> torch.Tensor:
+    return frames.float() / 127.5 - 1

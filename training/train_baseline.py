@@ -1,0 +1,136 @@
+"""
+Train a baseline, DBSE or SPYL, on the same clips, with the same budget, checkpoints and figures as train_divid.py.
+
+    accelerate launch training/train_baseline.py --config training/configs/dbse_mhad_depth.yaml --dataset data/mhad-depth
+"""
+
+import argparse
+from pathlib import Path
+
+import loop
+import torch
+from baseline_card import write_baseline_card
+from clips import open_clips
+from loop import Place
+from run_flags import add_data_flags, add_optimisation_flags, add_output_flags, new_parser, parse
+from torch import nn
+
+from divid_diffusers import SequentialVAEPipeline
+from divid_diffusers.baseline_presets import METHODS, build_baseline
+from divid_diffusers.models.frame_coders import FORMS
+from divid_diffusers.models.perceptual import VGGPerceptualDistance
+from divid_diffusers.models.sequential_vae import SequentialVAE
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = new_parser("a baseline, DBSE or SPYL")
+    model = parser.add_argument_group("model")
+    model.add_argument("--method", default="dbse", choices=METHODS)
+    model.add_argument(
+        "--form",
+        default="divid",
+        choices=FORMS,
+        help="divid: DiViD's image encoder and its mirror image, as the DiViD paper compares. published: the method's own size "
+        "and loss.",
+    )
+    model.add_argument("--preset", default="tiny", choices=["paper", "tiny"], help="Width of DiViD's image encoder.")
+    model.add_argument(
+        "--pixel_shortcut",
+        action=argparse.BooleanOptionalAction,
+        default=False,
+        help="As in train_divid.py: show the image embedding the frame itself. Off in the paper.",
+    )
+    add_data_flags(parser)
+    loss = parser.add_argument_group("loss")
+    loss.add_argument(
+        "--perceptual_weight",
+        type=float,
+        default=10.0,
+        help="Of the VGG features' distance in the divid form; 0 does without torchvision and the weights of VGG.",
+    )
+    loss.add_argument(
+        "--contrast_from_epoch",
+        type=float,
+        default=50.0,
+        help="Passes over the clips before SPYL's contrastive terms come in: 50 of 1,000 as published.",
+    )
+    add_optimisation_flags(parser)
+    add_output_flags(parser, "outputs/baseline")
+    args = parse(parser, argv)
+    if args.form == "published" and args.gradient_checkpointing:
+        parser.error("--gradient_checkpointing: the published form has no blocks to recompute, so leave it out.")
+    if args.form == "published" and args.pixel_shortcut:
+        parser.error("--pixel_shortcut is a part of DiViD's image encoder, which the published form does not have.")
+    if args.perceptual_weight < 0:
+        parser.error(f"--perceptual_weight is {args.perceptual_weight}: it must not be negative.")
+    return args
+
+
+class Trainee(nn.Module):
+    """The model's loss as its forward pass, which is what accelerate wraps."""
+
+    def __init__(self, model: SequentialVAE):
+        super().__init__()
+        self.model = model
+
+    def forward(self, clips: torch.Tensor, noise: dict[str, torch.Tensor], **kwargs) -> dict[str, torch.Tensor]:
+        return self.model.loss(clips, noise, **kwargs)
+
+
+class BaselineRecipe:
+    """A `loop.Recipe`."""
+
+    name = "divid-baselines"
+
+    def __init__(self, model: SequentialVAE, num_train_clips: int, device: torch.device, args):
+        self.trainee, self.num_train_clips, self.args = Trainee(model), num_train_clips, args
+        self.options = {}
+        if args.form == "divid" and args.perceptual_weight:
+            self.options["perceptual"] = VGGPerceptualDistance().to(device)
+            self.options["perceptual_weight"] = args.perceptual_weight
+
+    def losses(self, trainee: nn.Module, clips: torch.Tensor, place: Place) -> dict[str, torch.Tensor]:
+        noise = self.noise(place)
+        options = self.options
+        if self.args.method == "spyl":
+            options = options | {"num_train_clips": self.num_train_clips, "contrast": self.contrasts(place)}
+        return trainee(clips, {name: draw.to(clips.device) for name, draw in noise.items()}, **options)
+
+    def noise(self, place: Place) -> dict[str, torch.Tensor]:
+        """Drawn for the whole batch of all processes and then cut, as `step_noise.draw` does."""
+        args = self.args
+        number = place.step * args.gradient_accumulation_steps + place.micro_batch
+        generator = torch.Generator().manual_seed((args.seed * 1_000_003 + number) % 2**32)
+        total = args.train_batch_size * place.world_size
+        noise = self.trainee.model.draw_noise(total, args.num_frames, generator)
+        mine = slice(place.rank * args.train_batch_size, (place.rank + 1) * args.train_batch_size)
+        return {name: draw[mine] for name, draw in noise.items()}
+
+    def contrasts(self, place: Place) -> bool:
+        args = self.args
+        clips_per_step = args.train_batch_size * args.gradient_accumulation_steps * place.world_size
+        return place.step * clips_per_step >= args.contrast_from_epoch * self.num_train_clips
+
+    def pipeline(self, trainee: Trainee) -> SequentialVAEPipeline:
+        return SequentialVAEPipeline(trainee.model)
+
+    def write_card(self, output_dir: Path, facts: dict[str, str]) -> None:
+        write_baseline_card(output_dir, self.args, facts)
+
+
+def main(args) -> None:
+    accelerator = loop.start(args)
+    train_clips, held_out_clips, (channels, size) = open_clips(args)
+    shortcut = {"pixel_shortcut": True} if args.pixel_shortcut else {}
+    try:
+        model = build_baseline(args.method, args.form, args.preset, channels, size, **shortcut)
+        recipe = BaselineRecipe(model, len(train_clips), accelerator.device, args)
+    except (ImportError, OSError, ValueError) as error:  # frames that the form does not take; no VGG
+        raise SystemExit(str(error)) from error
+    if args.gradient_checkpointing:
+        model.enable_gradient_checkpointing()
+    loop.train(accelerator, recipe, train_clips, held_out_clips, args)
+
+
+if __name__ == "__main__":
+    main(parse_args())
