@@ -1,6 +1,6 @@
 """What each option of `tiny` buys: short runs of the trainer that differ in one thing, scored against the true swaps.
 
-    python benchmarks/ablations.py --steps 800 --variants "" "--no-calibrate_tokens" "--motion_weight 0"
+    python benchmarks/ablations.py --steps 800 -- "" "--no-calibrate_tokens" "--motion_weight 0"
 
 A variant is flags of train_divid.py that are added to the config of the embedded checkpoint; "" is that config. The schedule of the
 learning rate is that of a run of this length, so a longer run orders the variants for itself. Runs are kept in --output_dir
@@ -40,7 +40,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=800)
     parser.add_argument("--num_test_clips", type=int, default=64)
-    parser.add_argument("--variants", nargs="+", default=[""], help="Flags of train_divid.py, each variant in quotes.")
+    parser.add_argument(
+        "variants", nargs="*", default=[""], help="After --: flags of train_divid.py, each variant in quotes."
+    )
     parser.add_argument("--output_dir", type=Path, default=Path("outputs/ablations"))
     args = parser.parse_args()
     test_set = Puppets(args.num_test_clips, split="test")
