@@ -1,13 +1,9 @@
 """The model card of a trained checkpoint."""
 
-import shlex
-import sys
 from pathlib import Path
 
 from huggingface_hub import ModelCard, ModelCardData
 
-
-DRAWN = "Puppets (drawn by `divid_diffusers.data.puppets`)"
 
 TEXT = """---
 {metadata}
@@ -28,7 +24,7 @@ export_clip(clip, "swap.gif")
 
 ## Training
 
-{steps} steps of {batch} clips of {frames} frames, {minutes:.0f} minutes on {processes} process(es) of {device}:
+{steps} steps of {batch} clips of {frames} frames, {minutes} minutes on {processes} process(es) of {device}:
 
 ```bash
 {command}
@@ -44,30 +40,15 @@ nothing else. Do not use identity swapping to pass a recording off as that of so
 """
 
 
-def write_model_card(
-    output_dir: Path, args, steps: int, seconds: float, processes: int, figures: dict[str, float]
-) -> None:
-    import torch
-
+def write_model_card(output_dir: Path, args, facts: dict[str, str]) -> None:
+    """`facts` are those of `run_facts`."""
     metadata = ModelCardData(
         # diffusers' own snippet on the Hub's page would not load us
         library_name="divid_diffusers",
         license="apache-2.0",
         tags=["diffusers", "video", "disentanglement", "divid"],
     )
-    rows = "".join(f"| {name} | {value:.3f} |\n" for name, value in figures.items())
-    table = f"On {args.num_validation_clips} held-out clips, decoded from pure noise in {args.num_inference_steps} steps:\n\n"
-    text = TEXT.format(
-        metadata=metadata.to_yaml(),
-        name=args.hub_model_id or output_dir.name,
-        source=DRAWN if args.dataset == "puppets" else f"`{Path(args.dataset).name}`",
-        steps=steps,
-        batch=args.train_batch_size * args.gradient_accumulation_steps * processes,
-        frames=args.num_frames,
-        minutes=seconds / 60,
-        processes=processes,
-        device=torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU",
-        command="accelerate launch training/train_divid.py " + shlex.join(sys.argv[1:]),
-        figures=f"{table}| figure | value |\n|---|---|\n{rows}" if figures else "",
-    )
+    clips, steps = args.num_validation_clips, args.num_inference_steps
+    table = f"On {clips} held-out clips, decoded from pure noise in {steps} steps:\n\n{facts['figures']}"
+    text = TEXT.format(**facts | {"figures": table if facts["figures"] else ""}, metadata=metadata.to_yaml())
     ModelCard(text).save(output_dir / "README.md")
