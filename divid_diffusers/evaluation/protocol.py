@@ -1,8 +1,13 @@
 """What a model must do to be measured: factor clips into two codes, and decode any two codes."""
 
+from collections.abc import Callable
 from typing import Protocol
 
 import torch
+
+
+Judge = Callable[[torch.Tensor], dict[str, torch.Tensor]]
+"""Clips `(B, N, C, H, W)` in [0, 1] to the class probabilities `(B, K)` of every factor it tells, as [`ClipJudge.predict`]."""
 
 
 class Disentangler(Protocol):
@@ -29,6 +34,9 @@ class PipelineDisentangler:
         pipe.set_progress_bar_config(disable=True)
         self.pipe, self.seed = pipe, seed
         self.options = {} if num_inference_steps is None else {"num_inference_steps": num_inference_steps}
+        prior = getattr(pipe, "model", None)
+        if hasattr(prior, "sample_static"):  # the baselines' models can also draw codes
+            self.sample_static, self.sample_dynamic = prior.sample_static, prior.sample_dynamic
 
     @torch.no_grad()
     def encode(self, clips: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

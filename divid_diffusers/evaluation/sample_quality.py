@@ -7,11 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from .protocol import Disentangler
-
-
-Judge = Callable[[torch.Tensor], dict[str, torch.Tensor]]
-"""Clips `(B, N, C, H, W)` in [0, 1] to the class probabilities `(B, classes)` of every factor it tells."""
+from .protocol import Disentangler, Judge
 
 
 @dataclass

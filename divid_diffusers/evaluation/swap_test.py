@@ -8,13 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import torch
 
-from .protocol import Disentangler
+from .protocol import Disentangler, Judge
 from .statistics import wilson_interval
 
 
 Labels = Mapping[str, Sequence[int]]
-Judge = Callable[[torch.Tensor], dict[str, torch.Tensor]]
-"""Clips `(B, N, C, H, W)` in [0, 1] -> for every factor the probabilities of its classes, `(B, K)`."""
 
 
 def ordered_pairs(num_clips: int, num_pairs: int | None = None, seed: int = 0) -> list[tuple[int, int]]:
