@@ -51,7 +51,9 @@ def parse_args(argv=None):
     def decoding(sub: argparse.ArgumentParser) -> argparse.ArgumentParser:
         sub.add_argument("--steps", type=int, help="Denoising steps; default: the checkpoint's own.")
         sub.add_argument("--seed", type=int, default=0, help="Of the start noise.")
-        sub.add_argument("--fps", type=float, help="Frames per second of what is written; default: the motion clip's.")
+        sub.add_argument(
+            "--fps", type=float, help="Frames per second of what is written; default: the motion video's, or 10."
+        )
         sub.add_argument("--static-guidance", type=float, default=1.0, help="Above 1: more of the identity.")
         sub.add_argument("--dynamic-guidance", type=float, default=1.0, help="Above 1: more of the motion.")
         return sub
@@ -72,6 +74,8 @@ def parse_args(argv=None):
     suffixes = (".safetensors", ".npz") if args.command == "encode" else (".mp4", ".gif", ".png")
     if args.command != "info" and args.output.suffix.lower() not in suffixes:
         parser.error(f"-o {args.output} must end in one of {', '.join(suffixes)}.")
+    if getattr(args, "fps", None) is not None and not args.fps > 0:
+        parser.error(f"--fps is {args.fps}: it must be positive.")
     if args.command != "info" and not args.output.absolute().parent.is_dir():
         parser.error(f"there is no folder {args.output.absolute().parent} to write {args.output.name} into.")
     return args
@@ -93,7 +97,7 @@ def decode(pipe: DiViDPipeline, args) -> None:
     else:
         clips = pipe.interpolate(args.a, args.b, factor=args.factor, num_clips=args.num_clips, **options).frames
         motion = args.a
-    export_clip(side_by_side(clips), args.output, args.fps or frame_rate(motion))
+    export_clip(side_by_side(clips), args.output, frame_rate(motion) if args.fps is None else args.fps)
 
 
 def side_by_side(clips: list[list[Image.Image]]) -> list[Image.Image]:
@@ -104,9 +108,9 @@ def frame_rate(clip: str) -> float:
     """A video's own; 10 for anything without one."""
     try:
         times = SeekableVideo(clip).times
-        return round((len(times) - 1) / times[-1], 3)
-    except (ValueError, OSError, ZeroDivisionError):
+    except (ValueError, OSError):
         return 10
+    return round((len(times) - 1) / times[-1], 3) if times[-1] > 0 else 10
 
 
 def encode(pipe: DiViDPipeline, args) -> None:

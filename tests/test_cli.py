@@ -70,6 +70,11 @@ def test_a_video_plays_at_the_rate_asked_for(place):
     assert len(load_clip("out.mp4")) == 4 and cli.frame_rate("out.mp4") == 5
 
 
+def test_a_video_of_one_frame_has_no_rate_of_its_own(place, tmp_path):
+    write_video(tmp_path / "one.mp4", numbered_frames(1, 32, 32))
+    assert divid(place, "reconstruct one.mp4 -o out.mp4") == 0 and len(load_clip("out.mp4")) == 1
+
+
 @pytest.mark.parametrize("suffix", ["safetensors", "npz"])
 def test_tokens_are_written(place, suffix, capsys):
     assert divid(place, "encode {place}/a.mp4 {place}/b.mp4 -o out." + suffix) == 0
@@ -111,6 +116,7 @@ NONSENSE = {
     "encode a.mp4 -o out.mp4": "must end in one of .safetensors, .npz",
     "swap a.mp4 b.mp4 -o nowhere/out.mp4": "there is no folder",
     "swap a.mp4 -o out.mp4": "motion",
+    "swap a.mp4 b.mp4 -o out.mp4 --fps 0": "--fps is 0.0: it must be positive",
     "dance a.mp4": "invalid choice: 'dance'",
 }
 

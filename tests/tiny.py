@@ -84,6 +84,25 @@ def same_weights(one, other):
     return states[0].keys() == states[1].keys() and all(torch.equal(states[0][k], states[1][k]) for k in states[0])
 
 
+# --- the shortest training runs: flags of both trainers ------------------------------------------------------------
+
+SHORT_RUN = {
+    "num_puppets": 7,
+    "num_frames": 3,
+    "train_batch_size": 2,
+    "learning_rate": 1e-3,
+    "lr_warmup_steps": 0,
+    "max_train_steps": 1,
+    "checkpointing_steps": 100,
+    "validation_steps": 0,
+    "logging_steps": 1,
+    "num_validation_clips": 2,
+    "report_to": "none",
+}
+# An epoch of 7 clips ends in the middle of a batch, and a step takes two batches: both must survive a resume.
+RUN = {"max_train_steps": 4, "gradient_accumulation_steps": 2, "checkpointing_steps": 2}
+
+
 # --- a stand-in for the packed depth set ---------------------------------------------------------------------------
 
 DEPTH_CLIPS = [(action, subject, trial) for action in range(1, 8) for subject in range(1, 9) for trial in range(1, 3)]

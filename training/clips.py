@@ -1,5 +1,7 @@
 """The clips of a training run, from `--dataset` to the models' range."""
 
+from collections.abc import Iterable
+
 import torch
 
 from divid_diffusers.data.prepared import load_clips
@@ -25,8 +27,14 @@ def open_clips(args):
 def some_clips(clips, args, count: int) -> torch.Tensor:
     """Clips from all over the set, frames evenly spaced: `(B, N, C, H, W)` in [-1, 1]."""
     count = min(count, len(clips))
-    frames = [clips[index * len(clips) // count]["frames"] for index in range(count)]
-    return to_model_range(torch.stack([clip[sample_frame_indices(len(clip), args.num_frames)] for clip in frames]))
+    chosen = (clips[index * len(clips) // count] for index in range(count))
+    return to_model_range(evenly_spaced(chosen, args.num_frames))
+
+
+def evenly_spaced(clips: Iterable[dict], num_frames: int) -> torch.Tensor:
+    """The clips cut to `num_frames`, `(B, N, C, H, W)` uint8."""
+    whole = (clip["frames"] for clip in clips)
+    return torch.stack([frames[sample_frame_indices(len(frames), num_frames)] for frames in whole])
 
 
 def to_model_range(frames: torch.Tensor) -> torch.Tensor:

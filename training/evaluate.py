@@ -11,11 +11,11 @@ import time
 from pathlib import Path
 
 import torch
+from clips import evenly_spaced
 from PIL import Image
 
 from divid_diffusers import DiViDPipeline
 from divid_diffusers.data.prepared import load_clips
-from divid_diffusers.data.sampling import sample_frame_indices
 from divid_diffusers.evaluation.linear_judge import LinearJudge
 from divid_diffusers.evaluation.reconstruction import motion_error, psnr
 from divid_diffusers.evaluation.statistics import mean_interval, wilson_interval
@@ -33,15 +33,6 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--num_inference_steps", type=int, help="Default: the checkpoint's own.")
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args()
-
-
-def evenly_spaced(clips, num_frames: int) -> torch.Tensor:
-    """Whole clips cut to `num_frames`, `(B, N, C, H, W)` in [0, 1]."""
-    return (
-        torch.stack([clip["frames"][sample_frame_indices(len(clip["frames"]), num_frames)] for clip in clips])
-        .float()
-        .div(255)
-    )
 
 
 def draw_pairs(clips, count: int, seed: int) -> list[tuple[int, int]]:
@@ -91,10 +82,12 @@ def main() -> None:
     output_dir.mkdir(parents=True, exist_ok=True)
     pipe = DiViDPipeline.from_pretrained(args.model)
     train, test = load_clips(args.dataset, "train"), load_clips(args.dataset, "test")
-    clips = evenly_spaced(test, args.num_frames)
+    clips = evenly_spaced(test, args.num_frames) / 255
     identities, actions = [clip["identity"] for clip in test], [clip["action"] for clip in test]
     judge = LinearJudge(
-        evenly_spaced(train, args.num_frames), [clip["identity"] for clip in train], [clip["action"] for clip in train]
+        evenly_spaced(train, args.num_frames) / 255,
+        [clip["identity"] for clip in train],
+        [clip["action"] for clip in train],
     )
 
     tokens = pipe.encode(clips)

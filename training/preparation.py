@@ -18,6 +18,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
@@ -29,6 +30,7 @@ import torch
 from tqdm.auto import tqdm
 
 from divid_diffusers.data.prepared import clip_features, clips_to_arrow
+from divid_diffusers.pipelines.clip_writing import written_whole
 
 
 CLIPS_PER_PORTION = 16
@@ -88,6 +90,26 @@ def parser_for(doc: str) -> argparse.ArgumentParser:
     return parser
 
 
+def seed(text: str) -> int:
+    """Type of --seed: what `numpy.random.RandomState` takes."""
+    value = int(text)
+    if not 0 <= value < 2**32:
+        raise ValueError
+    return value
+
+
+def list_files(root: Path) -> list[str]:
+    """Paths, relative to `root`, of all files below it, in order. Raises SystemExit for a folder that cannot be read."""
+
+    def unreadable(error: OSError) -> None:
+        raise SystemExit(
+            f"Cannot read the folder {error.filename} ({error.strerror}): change its permissions, or move it."
+        )
+
+    walk = os.walk(root, onerror=unreadable)
+    return sorted((Path(folder) / name).relative_to(root).as_posix() for folder, _, names in walk for name in names)
+
+
 def random_test_ids(clip_ids: Sequence[str], num_test: int, seed: int) -> set[str]:
     """`num_test` of the clips, the first of `numpy.random.RandomState(seed).permutation` of the sorted ids."""
     ids = sorted(clip_ids)
@@ -132,6 +154,11 @@ def prepare(plan: Plan, output_dir: Path, num_workers: int = 1) -> dict:
         report = finish(plan, portions, work, output_dir, fingerprint, start)
     except KeyboardInterrupt:
         raise SystemExit(f"\nStopped. What is done is kept in {work}; the same command goes on from there.") from None
+    except BrokenProcessPool:
+        raise SystemExit(
+            "A worker process died: there was not enough memory, or a file crashed its decoder. What is done is kept in "
+            f"{work}; the same command goes on from there, and with --num_workers 1 its bar shows how far it gets."
+        ) from None
     except OSError as error:
         raise SystemExit(
             f"Cannot write the set: {error}. What is done is kept in {work}; make room (or choose another --output_dir), then the "
@@ -192,7 +219,8 @@ def read_portion(plan: Plan, clips: Sequence[Clip], work: Path, number: int) -> 
         rows = [(clip, frames) for clip, frames in read if clip.split == split]
         write_arrow(plan, rows, work / f"{number:06d}-{split}.arrow")
     portion = {"splits": splits, "frames": sum(len(frames) for _, frames in read), "skipped": skipped}
-    write_whole(portion_report(work, number), lambda path: path.write_text(json.dumps(portion)))
+    with written_whole(portion_report(work, number)) as partial:
+        partial.write_text(json.dumps(portion))
     return len(clips)
 
 
@@ -211,17 +239,12 @@ def write_arrow(plan: Plan, rows: Sequence[tuple[Clip, np.ndarray]], path: Path)
     columns["source"] = pa.array([clip.source for clip, _ in rows])
     table = pa.table(columns).cast(schema)
 
-    def write(partial: Path) -> None:
-        with pa.OSFile(str(partial), "wb") as file, pa.ipc.new_stream(file, table.schema) as stream:
-            stream.write_table(table)
-
-    write_whole(path, write)
-
-
-def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    partial = path.with_name(path.name + ".partial")
-    write(partial)
-    os.replace(partial, path)
+    with (
+        written_whole(path) as partial,
+        pa.OSFile(str(partial), "wb") as file,
+        pa.ipc.new_stream(file, table.schema) as stream,
+    ):
+        stream.write_table(table)
 
 
 def finish(plan: Plan, portions, work: Path, output_dir: Path, fingerprint: str, start: float) -> dict:

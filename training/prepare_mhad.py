@@ -19,7 +19,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from preparation import Clip, Plan, parser_for, prepare, random_test_ids
+from preparation import Clip, Plan, list_files, parser_for, prepare, random_test_ids, seed
 
 from divid_diffusers.data.mhad import (
     ACTIONS,
@@ -62,7 +62,7 @@ def parse_args(argv=None):
         help="clip: --num_test clips at random, so that every person is seen in training. cross_subject: people 2, 4, 6 and 8.",
     )
     parser.add_argument("--num_test", type=int, default=NUM_TEST_CLIPS, help="Test clips of --split clip.")
-    parser.add_argument("--seed", type=int, default=0, help="Of --split clip, and of who performs a skeleton.")
+    parser.add_argument("--seed", type=seed, default=0, help="Of --split clip, and of who performs a skeleton.")
     args = parser.parse_args(argv)
     if args.modality == "depth" and args.size != 64:
         parser.error("--size is 64 for depth: its frames are prepared as the packed set is.")
@@ -71,11 +71,11 @@ def parse_args(argv=None):
     return args
 
 
-def list_files(root: Path) -> list[str]:
+def list_recordings(root: Path) -> list[str]:
     """The names of the files in a zip or below a folder."""
+    if root.is_dir():
+        return list_files(root)
     try:
-        if root.is_dir():
-            return sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
         with zipfile.ZipFile(root) as archive:
             return sorted(archive.namelist())
     except FileNotFoundError:
@@ -129,7 +129,9 @@ def read_rgb(content: bytes, name: str, size: int, crop: bool) -> np.ndarray:
 
 
 def make_plan(args) -> Plan:
-    names = [name for name in list_files(args.input) if name.endswith(SUFFIXES[args.modality]) and Recording.of(name)]
+    names = [
+        name for name in list_recordings(args.input) if name.endswith(SUFFIXES[args.modality]) and Recording.of(name)
+    ]
     if not names:
         raise SystemExit(
             f"{args.input} holds no file named like 'a1_s1_t1{SUFFIXES[args.modality][0]}': check --input and --modality."

@@ -25,7 +25,9 @@ from urllib.request import urlopen
 
 import numpy as np
 from PIL import Image
-from preparation import Clip, Plan, parser_for, prepare, write_whole
+from preparation import Clip, Plan, parser_for, prepare
+
+from divid_diffusers.pipelines.clip_writing import written_whole
 
 
 # At a fixed commit, so that the set stays what it is.
@@ -92,7 +94,8 @@ def download(lpc_dir: Path) -> None:
                 content = response.read()
             decode(content)
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(path, lambda partial: partial.write_bytes(content))
+            with written_whole(path) as partial:
+                partial.write_bytes(content)
         except (OSError, HTTPException, ValueError) as error:
             raise SystemExit(
                 f"Cannot fetch {url} into {lpc_dir}: {error}. Run the command again, or clone "

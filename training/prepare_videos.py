@@ -15,12 +15,11 @@ files of other kinds are passed over. Open the result with datasets.load_from_di
 import csv
 import functools
 import json
-import os
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from preparation import Clip, Plan, parser_for, prepare, random_test_ids, reasons
+from preparation import Clip, Plan, list_files, parser_for, prepare, random_test_ids, reasons, seed
 
 from divid_diffusers.data.video import SeekableVideo
 from divid_diffusers.pipelines.clip_processor import ClipProcessor
@@ -50,7 +49,7 @@ def parse_args(argv=None):
     parser.add_argument(
         "--test_fraction", type=float, default=0.1, help="Share of the clips kept for test, at random."
     )
-    parser.add_argument("--seed", type=int, default=0, help="Of the split.")
+    parser.add_argument("--seed", type=seed, default=0, help="Of the split.")
     args = parser.parse_args(argv)
     if args.size < 1:
         parser.error("--size must be at least 1.")
@@ -69,21 +68,15 @@ def find_clips(root: Path) -> list[str]:
     if not root.is_dir():
         raise SystemExit(f"There is no folder {root}: check --input.")
 
-    def unreadable(error: OSError) -> None:
-        raise SystemExit(
-            f"Cannot read the folder {error.filename} ({error.strerror}): change its permissions, or move it."
-        )
-
-    found = []
-    for folder, subfolders, files in os.walk(root, onerror=unreadable):
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        files = [name for name in files if not name.startswith(".")]
-        here = Path(folder)
-        found += [
-            (here / name).relative_to(root).as_posix() for name in files if name.lower().endswith(VIDEO_SUFFIXES)
-        ]
-        if here != root and any(name.lower().endswith(FRAME_SUFFIXES) for name in files):
-            found.append(here.relative_to(root).as_posix())
+    found = set()
+    for name in list_files(root):
+        path = Path(name)
+        if any(part.startswith(".") for part in path.parts):
+            continue
+        if name.lower().endswith(VIDEO_SUFFIXES):
+            found.add(name)
+        elif name.lower().endswith(FRAME_SUFFIXES) and path.parent != Path():
+            found.add(path.parent.as_posix())
     if not found:
         raise SystemExit(f"{root} holds no video, GIF or folder of frame images.")
     return sorted(found)
@@ -137,11 +130,8 @@ def read_clip(clip: Clip, root: Path, size: int, grey: bool, fps: float | None) 
         frames = video.frames_at(video.indices_at_rate(fps))
     else:
         frames = open_source(path, f"'{clip.source}'")
-    pixels, length, first_shape = (
-        bytearray(),
-        0,
-        None,
-    )  # one buffer: small arrays would keep large ones from being freed
+    pixels = bytearray()  # one buffer: small arrays would keep large ones from being freed
+    length, first_shape = 0, None
     for frame in frames:
         shape = (frame.height, frame.width) if isinstance(frame, Image.Image) else frame.shape[:2]
         first_shape = first_shape or shape

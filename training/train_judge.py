@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from clips import evenly_spaced
 from diffusers.training_utils import EMAModel
 from torch.nn import functional as F
 from tqdm.auto import tqdm
@@ -82,17 +83,12 @@ def load_batch(clips: PreparedClips, positions, args) -> tuple[torch.Tensor, dic
     return torch.stack(frames).float() / 255, labels
 
 
-def evenly_spaced(clips: PreparedClips, num_frames: int) -> torch.Tensor:
-    """The clips `(B, N, C, H, W)` in [0, 1]."""
-    whole = (clips[index]["frames"] for index in range(len(clips)))
-    return torch.stack([frames[sample_frame_indices(len(frames), num_frames)] for frames in whole]).float() / 255
-
-
 def measure(judge: ClipJudge, clips: PreparedClips, num_frames: int) -> dict[str, list[float]]:
     """Accuracy on real clips, per factor and all together, as [share, low, high, n]."""
-    told = judge.predict(evenly_spaced(clips, num_frames))
+    every = [clips[index] for index in range(len(clips))]
+    told = judge.predict(evenly_spaced(every, num_frames).float() / 255)
     right = {
-        factor: probabilities.argmax(-1).numpy() == np.array([clips[i][factor] for i in range(len(clips))])
+        factor: probabilities.argmax(-1).numpy() == np.array([clip[factor] for clip in every])
         for factor, probabilities in told.items()
     }
     right["joint"] = np.all(list(right.values()), axis=0)

@@ -1,5 +1,6 @@
 """What DBSE and SPYL share: frames coded one by one, Gaussian posteriors, a learned prior of motion (PEERS, section 2)."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -75,7 +76,7 @@ class DynamicPrior(nn.Module):
         return torch.stack(frames, dim=1)
 
 
-class SequentialVAE(StrictLoadingMixin, ModelMixin, ConfigMixin):
+class SequentialVAE(StrictLoadingMixin, ModelMixin, ConfigMixin, ABC):
     r"""
     The base of [`DBSE`] and [`SPYL`], which differ in their posteriors and in their losses:
 
@@ -158,13 +159,17 @@ class SequentialVAE(StrictLoadingMixin, ModelMixin, ConfigMixin):
         self.dynamic_prior = DynamicPrior(dynamic_dim, hidden_dim)
         self.add_posteriors(embedding_dim, static_dim, dynamic_dim, hidden_dim)
 
+    @abstractmethod
     def add_posteriors(self, embedding_dim: int, static_dim: int, dynamic_dim: int, hidden_dim: int) -> None:
         """Make the layers that [`posteriors`] needs."""
-        raise NotImplementedError
 
+    @abstractmethod
     def posteriors(self, embeddings: torch.Tensor) -> tuple[DiagonalGaussian, DiagonalGaussian]:
         """`q(s | x)` over `(B, S)` and `q(d_i | x)` over `(B, N, D)` of embeddings `(B, N, E)`; nothing in it is random."""
-        raise NotImplementedError
+
+    @abstractmethod
+    def loss(self, clips: torch.Tensor, noise: dict[str, torch.Tensor], **options) -> dict[str, torch.Tensor]:
+        """`loss`, and the terms it is made of before their weights; nothing is drawn but what [`draw_noise`] gave."""
 
     def embed(self, clips: torch.Tensor) -> torch.Tensor:
         """Embeddings `z` `(B, N, E)` of clips `(B, N, C, H, W)` in [-1, 1]; every frame on its own."""

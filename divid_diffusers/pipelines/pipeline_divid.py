@@ -19,6 +19,7 @@ from .clip_processor import ClipProcessor
 from .input_checks import check_guidance, check_latents, check_options, check_tokens
 from .pipeline_output import DiViDPipelineOutput
 from .saving import WholeSavingMixin
+from .token_batches import encode_clips, pair_tokens, to_output
 
 
 class DiViDPipeline(WholeSavingMixin, DiffusionPipeline):
@@ -82,12 +83,7 @@ class DiViDPipeline(WholeSavingMixin, DiffusionPipeline):
         frames = self.clip_processor.preprocess(
             clips, size=self.encoder.config.sample_size, num_channels=self.encoder.config.in_channels, device=device
         )
-        if len({clip.shape[0] for clip in frames}) == 1:
-            return self.encoder(torch.stack(frames).to(dtype), static_frame)
-        tokens = [self.encoder(clip[None].to(dtype), static_frame) for clip in frames]
-        return DiViDTokens(
-            static=torch.cat([each.static for each in tokens]), dynamic=[each.dynamic[0] for each in tokens]
-        )
+        return encode_clips(lambda batch: self.encoder(batch, static_frame), [clip.to(dtype) for clip in frames])
 
     def reconstruct(self, clips: Any, static_frame: int = 0, **kwargs) -> DiViDPipelineOutput:
         """The clip decoded from its own tokens, from noise that knows nothing of it. `kwargs` as in [`__call__`]."""
@@ -108,16 +104,7 @@ class DiViDPipeline(WholeSavingMixin, DiffusionPipeline):
         with torch.no_grad():
             static = self.encode(static_clips, static_frame).static
             dynamic = self.encode(dynamic_clips).dynamic
-        num_static, num_dynamic = len(static), len(dynamic)
-        if num_static == 1:
-            static = static.expand(num_dynamic, -1)
-        elif num_dynamic == 1:
-            dynamic = [dynamic[0]] * num_static
-        elif num_static != num_dynamic:
-            raise ValueError(
-                f"Got {num_static} static and {num_dynamic} dynamic clips: pass as many of one as of the other, or one for all."
-            )
-        return self(static, dynamic, **kwargs)
+        return self(*pair_tokens(static, dynamic), **kwargs)
 
     def animate(self, images: Any, driving_clips: Any, **kwargs) -> DiViDPipelineOutput:
         """An image (or a list of clips of one frame) moved by the motion of a driving clip: [`swap`] with a still image."""
@@ -311,10 +298,7 @@ class DiViDPipeline(WholeSavingMixin, DiffusionPipeline):
                 )
         clips = torch.cat(decoded).split(lengths)
         self.maybe_free_model_hooks()
-        if len(set(lengths)) == 1:
-            frames = self.clip_processor.postprocess(torch.stack(clips), output_type)
-        else:
-            frames = [self.clip_processor.postprocess(clip[None], output_type)[0] for clip in clips]
+        frames = to_output(self.clip_processor, clips, output_type)
         return DiViDPipelineOutput(frames=frames) if return_dict else (frames,)
 
     def _denoise(

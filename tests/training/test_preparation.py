@@ -1,5 +1,6 @@
 """A prepared set holds what its clips are, is whole or not there, and goes on where it was stopped."""
 
+import dataclasses
 import functools
 import json
 import os
@@ -197,3 +198,28 @@ def test_another_data_set_is_refused(tmp_path):
     prepare(plan(), tmp_path / "set")
     with pytest.raises(ValueError, match="has no split 'validation'"):
         load_clips(str(tmp_path / "set"), "validation")
+
+
+def die(clip: Clip) -> np.ndarray:
+    os._exit(1)  # as a decoder that crashes, or the kernel when memory runs out
+
+
+def test_a_worker_that_dies_is_reported_in_a_sentence(tmp_path):
+    with pytest.raises(SystemExit, match="A worker process died: there was not enough memory, or a file crashed"):
+        prepare(dataclasses.replace(plan(), read=die), tmp_path / "set", num_workers=2)
+    assert not (tmp_path / "set").exists()
+
+
+def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
+    def closed(path, onerror):
+        onerror(PermissionError(13, "Permission denied", str(path)))
+
+    monkeypatch.setattr(os, "walk", closed)
+    with pytest.raises(SystemExit, match="Cannot read the folder .*Permission denied.*change its permissions"):
+        preparation.list_files(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["-1", "4294967296", "x"])
+def test_a_seed_that_numpy_would_not_take_is_none(text):
+    with pytest.raises(ValueError):
+        preparation.seed(text)

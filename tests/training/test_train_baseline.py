@@ -11,7 +11,7 @@ import torch
 from accelerate.state import AcceleratorState, GradientState
 from loop import Place
 from safetensors.torch import load_file
-from tiny import random_clips
+from tiny import RUN, SHORT_RUN, random_clips
 from tiny_baselines import METHODS
 from train_baseline import BaselineRecipe, main, parse_args
 
@@ -19,22 +19,7 @@ from divid_diffusers import SequentialVAEPipeline, build_baseline
 
 
 TRAINING = Path(__file__).parents[2] / "training"
-FLAGS = {
-    "num_puppets": 7,
-    "num_frames": 2,
-    "train_batch_size": 2,
-    "learning_rate": 1e-3,
-    "lr_warmup_steps": 0,
-    "max_train_steps": 1,
-    "checkpointing_steps": 100,
-    "validation_steps": 0,
-    "logging_steps": 1,
-    "num_validation_clips": 2,
-    "report_to": "none",
-    "perceptual_weight": 0,
-}
-# An epoch of 7 clips ends in the middle of a batch, and a step takes two batches: both must survive a resume.
-RUN = {"max_train_steps": 4, "gradient_accumulation_steps": 2, "checkpointing_steps": 2}
+FLAGS = SHORT_RUN | {"num_frames": 2, "perceptual_weight": 0}
 # SPYL in the form with BatchNorm, its contrast coming in on the way.
 RUNS = {
     "dbse": RUN | {"method": "dbse", "validation_steps": 4},

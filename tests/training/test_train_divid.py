@@ -16,28 +16,13 @@ import torch
 from diffusers import DDIMScheduler
 from hub_stand_in import HubStandIn
 from safetensors.torch import load_file
-from tiny import depth_members, same_weights, write_depth_zip
+from tiny import RUN, SHORT_RUN, depth_members, same_weights, write_depth_zip
 
 from divid_diffusers import DiViDPipeline, build_models
 
 
 TRAINING = Path(__file__).parents[2] / "training"
-FLAGS = {
-    "num_puppets": 7,
-    "num_frames": 3,
-    "train_batch_size": 2,
-    "learning_rate": 1e-3,
-    "lr_warmup_steps": 0,
-    "max_train_steps": 1,
-    "checkpointing_steps": 100,
-    "validation_steps": 0,
-    "logging_steps": 1,
-    "num_validation_clips": 2,
-    "num_inference_steps": 2,
-    "report_to": "none",
-}
-# An epoch of 7 clips ends in the middle of a batch, and a step takes two batches: both must survive a resume.
-RUN = {"max_train_steps": 4, "gradient_accumulation_steps": 2, "checkpointing_steps": 2}
+FLAGS = SHORT_RUN | {"num_inference_steps": 2}
 
 
 def command(output_dir, launcher=(sys.executable,), **flags):
