@@ -32,7 +32,7 @@ export_clip(clip, "swap.gif")
 
 ## Training
 
-{steps} steps of {batch} clips of {frames} frames, {minutes} minutes on {processes} process(es) of {device}; {perceptual}:
+{steps} steps of {batch} clips of {frames} frames, {minutes} minutes ({cpu_minutes} of CPU time) on {processes} process(es) of {device}; {perceptual}:
 
 ```bash
 {command}

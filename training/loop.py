@@ -153,7 +153,7 @@ def train(accelerator: Accelerator, recipe: Recipe, train_clips: Sequence, held_
     validation_clips = some_clips(held_out_clips, args, args.num_validation_clips).to(accelerator.device)
     meter = Meter(accelerator)
     figures = {}
-    last_time = time.monotonic()
+    last_time, last_cpu_time = time.monotonic(), time.process_time()
     bar = tqdm(total=args.max_train_steps, initial=progress.step, disable=not accelerator.is_local_main_process)
 
     for number, frames in enumerate(loader):
@@ -184,8 +184,9 @@ def train(accelerator: Accelerator, recipe: Recipe, train_clips: Sequence, held_
         lr_scheduler.step()
         ema.step(model.parameters())
         progress.step += 1
-        now = time.monotonic()
+        now, cpu_now = time.monotonic(), time.process_time()
         progress.seconds, last_time = progress.seconds + now - last_time, now
+        progress.cpu_seconds, last_cpu_time = progress.cpu_seconds + cpu_now - last_cpu_time, cpu_now
         bar.update()
 
         if progress.step % args.logging_steps == 0:

@@ -24,7 +24,7 @@ export_clip(clip, "swap.gif")
 
 ## Training
 
-{steps} steps of {batch} clips of {frames} frames, {minutes} minutes on {processes} process(es) of {device}:
+{steps} steps of {batch} clips of {frames} frames, {minutes} minutes ({cpu_minutes} of CPU time) on {processes} process(es) of {device}:
 
 ```bash
 {command}

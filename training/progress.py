@@ -5,10 +5,10 @@ from accelerate import Accelerator
 
 
 class Progress:
-    """How far training is; saved with the checkpoint."""
+    """How far training is; saved with the checkpoint. `cpu_seconds` are those of the main process, which other work does not stretch."""
 
     def __init__(self):
-        self.step, self.seconds = 0, 0.0
+        self.step, self.seconds, self.cpu_seconds = 0, 0.0, 0.0
 
     def state_dict(self) -> dict:
         return vars(self).copy()

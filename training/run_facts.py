@@ -12,7 +12,7 @@ DRAWN = "Puppets (drawn by `divid_diffusers.data.puppets`)"
 
 def run_facts(args, progress, processes: int, figures: dict[str, float]) -> dict[str, str]:
     """
-    `name`, `source` (of the clips), `steps`, `batch`, `frames`, `minutes`, `processes`, `device`, the `command` and a table of the
+    `name`, `source` (of the clips), `steps`, `batch`, `frames`, `minutes` (by the clock), `cpu_minutes` (of the main process), `processes`, `device`, the `command` and a table of the
     validation `figures` (empty without any), to be filled into a card's text.
     """
     rows = "".join(f"| {name} | {value:.3f} |\n" for name, value in figures.items())
@@ -24,6 +24,7 @@ def run_facts(args, progress, processes: int, figures: dict[str, float]) -> dict
         "batch": str(args.train_batch_size * args.gradient_accumulation_steps * processes),
         "frames": str(args.num_frames),
         "minutes": f"{progress.seconds / 60:.0f}",
+        "cpu_minutes": f"{progress.cpu_seconds / 60:.0f}",
         "processes": str(processes),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU",
         "command": f"accelerate launch training/{script} {shlex.join(sys.argv[1:])}",
