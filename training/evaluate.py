@@ -1,156 +1,244 @@
-"""Reconstruct and swap the held-out clips of UTD-MHAD depth: figures with their intervals, and pictures.
+"""
+Measure models side by side on held-out clips: everything in `evaluation_sections.py`, to JSON, tables, plots and pictures.
 
-python training/evaluate.py --model examples/divid-mhad-depth-tiny --dataset data/mhad-depth --output_dir docs
+    python training/evaluate.py --models DiViD=examples/divid-mhad-depth-tiny DBSE=outputs/dbse \\
+        --dataset data/mhad-depth --judge examples/judge-mhad-depth --out results/mhad-depth
+
+Whatever is measured is kept at once in `results.json`; a stopped run, or one with more models or sections, goes on from there.
+`report.py` makes the tables and plots from that file alone.
 """
 
 import argparse
+import hashlib
 import json
 import os
 import platform
+import subprocess
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 import torch
 from clips import evenly_spaced
-from PIL import Image
+from diffusers import DiffusionPipeline
+from evaluation_sections import SECTIONS, Bench, LeftOut
+from report import write_report
+from swap_figure import draw_swap_figure
 
-from divid_diffusers import DiViDPipeline
+from divid_diffusers import DiViDPipeline, SequentialVAEPipeline
 from divid_diffusers.data.prepared import load_clips
-from divid_diffusers.evaluation.linear_judge import LinearJudge
-from divid_diffusers.evaluation.reconstruction import motion_error, psnr
-from divid_diffusers.evaluation.statistics import mean_interval, wilson_interval
+from divid_diffusers.data.puppets import Puppets
+from divid_diffusers.evaluation.protocol import PipelineDisentangler
+from divid_diffusers.evaluation.swap_test import check_labels, ordered_pairs
+from divid_diffusers.evaluation.true_swap import true_clips
+from divid_diffusers.models.judge import ClipJudge
+from divid_diffusers.pipelines.clip_writing import written_whole
 
 
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", required=True)
-    parser.add_argument("--dataset", required=True, help="The depth clips, prepared by prepare_mhad.py.")
-    parser.add_argument("--output_dir", default="outputs/evaluation")
+PIPELINES = {pipeline.__name__: pipeline for pipeline in (DiViDPipeline, SequentialVAEPipeline)}
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", nargs="+", required=True, metavar="NAME=PATH", help="Folders or Hub names.")
     parser.add_argument(
-        "--num_pairs", type=int, default=206, help="Swaps: ordered pairs of held-out clips, drawn with --seed."
+        "--dataset", required=True, help="puppets, or a set that prepare_*.py wrote, or one on the Hub."
     )
-    parser.add_argument("--num_frames", type=int, default=10)
-    parser.add_argument("--num_inference_steps", type=int, help="Default: the checkpoint's own.")
+    parser.add_argument("--judge", help="What train_judge.py saved. Without it nothing is named, only compared.")
+    parser.add_argument("--out", type=Path, required=True, help="Folder of results.json and of all that is drawn.")
+    parser.add_argument("--sections", nargs="+", choices=SECTIONS, default=list(SECTIONS), metavar="SECTION")
+    parser.add_argument("--dynamic_factors", nargs="+", default=["action"], help="Labels that are motion.")
+    parser.add_argument("--num_clips", type=int, default=0, help="Held-out clips, spread over the set; 0: all.")
+    parser.add_argument("--num_pairs", type=int, default=1000, help="Ordered pairs, drawn with --seed; 0: all.")
+    parser.add_argument("--num_probe_clips", type=int, default=1500, help="Training clips for the leakage probes.")
+    parser.add_argument("--num_frames", type=int, help="Frames per clip. Default: the judge's, or 10.")
+    parser.add_argument("--num_inference_steps", type=int, help="Default: each checkpoint's own.")
+    parser.add_argument("--skeletons", help="Skeleton.zip of UTD-MHAD, for the true swaps of that set.")
+    parser.add_argument("--identity_model", help="Image model for label-free scores: a Hub name or a folder.")
+    parser.add_argument("--motion_model", help="Video model for label-free scores: a Hub name or a folder.")
     parser.add_argument("--seed", type=int, default=0)
-    return parser.parse_args()
+    args = parser.parse_args(argv)
+    pairs = [model.partition("=") for model in args.models]
+    if not all(name and path for name, _, path in pairs) or len({name for name, _, _ in pairs}) < len(pairs):
+        parser.error("--models takes NAME=PATH, every name once, such as DiViD=outputs/divid.")
+    args.models = {name: path for name, _, path in pairs}
+    return args
 
 
-def draw_pairs(clips, count: int, seed: int) -> list[tuple[int, int]]:
-    """Ordered pairs (static donor, dynamic donor) that differ in identity and in action."""
-    generator = torch.Generator().manual_seed(seed)
-    pairs: list[tuple[int, int]] = []
-    while len(pairs) < count:
-        a, b = torch.randint(len(clips), (2,), generator=generator).tolist()
-        differ = clips[a]["identity"] != clips[b]["identity"] and clips[a]["action"] != clips[b]["action"]
-        if differ and (a, b) not in pairs:
-            pairs.append((a, b))
-    return pairs
+def load_model(name: str, path: str, args) -> PipelineDisentangler:
+    """Raises ValueError, in a sentence, for what is no model of this package."""
+    try:
+        kind = DiffusionPipeline.load_config(path)["_class_name"]
+        pipe = PIPELINES[kind].from_pretrained(path)
+    except KeyError:
+        raise ValueError(f"--models: {path} is no {' or '.join(PIPELINES)}.") from None
+    except (OSError, ValueError) as error:
+        raise ValueError(f"--models: {path} cannot be loaded: {error}") from error
+    model = PipelineDisentangler(pipe, args.seed, args.num_inference_steps if kind == "DiViDPipeline" else None)
+    model.name = name
+    return model
 
 
-def judged(judge: LinearJudge, clips: torch.Tensor, identities: list[int], actions: list[int]) -> dict:
-    """Accuracies, each as [share, low, high]."""
-    told_identity, told_action = judge.predict(clips)
-    right_identity = [told == true for told, true in zip(told_identity, identities)]
-    right_action = [told == true for told, true in zip(told_action, actions)]
-    both = [i and a for i, a in zip(right_identity, right_action)]
-
-    def share(right: list[bool]) -> list[float]:
-        return [sum(right) / len(right), *wilson_interval(sum(right), len(right))]
-
-    return {"n": len(clips), "identity": share(right_identity), "action": share(right_action), "both": share(both)}
+def frame_config(model: PipelineDisentangler):
+    return getattr(model.pipe, "encoder", None) or model.pipe.model
 
 
-def picture(rows: list[torch.Tensor], path: Path) -> None:
-    """Rows of clips, one above the other, frames from left to right, twice enlarged."""
-    image = torch.cat([torch.cat(list(row), dim=-1) for row in rows], dim=-2)
-    array = (image * 255).round().byte().permute(1, 2, 0).squeeze(-1).numpy()
-    image = Image.fromarray(array)
-    image.resize((image.width * 2, image.height * 2), Image.Resampling.NEAREST).save(path)
+def open_sets(args):
+    if args.dataset == "puppets":
+        return Puppets(args.num_probe_clips), Puppets(args.num_clips or 200, split="test")
+    return load_clips(args.dataset, "train"), load_clips(args.dataset, "test")
 
 
-def animation(columns: list[list[torch.Tensor]], path: Path) -> None:
-    """A grid of clips that play at once."""
-    grid = torch.cat([torch.cat(row, dim=-1) for row in columns], dim=-2)
-    frames = [Image.fromarray((frame[0] * 255).round().byte().numpy()) for frame in grid]
-    frames = [frame.resize((frame.width * 2, frame.height * 2), Image.Resampling.NEAREST) for frame in frames]
-    frames[0].save(path, save_all=True, append_images=frames[1:], duration=150, loop=0)
+def open_bench(args) -> Bench:
+    """Raises ValueError, in a sentence, for whatever would make the figures meaningless."""
+    judge = ClipJudge.from_pretrained(args.judge).eval() if args.judge else None
+    train, test = open_sets(args)
+    num_frames = args.num_frames or (judge.config.num_frames if judge else 10)
+    labels = getattr(test, "labels", {})
+    if judge is not None:
+        for factor, names in judge.config.factors.items():
+            if labels.get(factor) != list(names):
+                raise ValueError(
+                    f"The judge names {factor!r} as {list(names)[:3]}..., which is not what {args.dataset} has: it is the judge "
+                    f"of {judge.config.dataset or 'another set'}."
+                )
+        labels = judge.config.factors
+    count = min(args.num_clips or len(test), len(test))
+    items = [test[index * len(test) // count] for index in range(count)]
+    clips = evenly_spaced(items, num_frames).float() / 255
+    static = [name for name in labels if name not in args.dynamic_factors]
+    dynamic = [name for name in labels if name in args.dynamic_factors]
+    if judge is not None:
+        if not static or not dynamic:
+            raise ValueError(
+                f"The judge names {', '.join(labels)}: swaps need one that is motion (--dynamic_factors) and one that is not."
+            )
+        check_labels({name: [item[name] for item in items] for name in labels}, count, static, dynamic)
+        with torch.no_grad():
+            judge(clips[:1])
+    try:
+        truth = true_clips(test, num_frames, args.skeletons)
+    except ValueError:
+        if args.skeletons:
+            raise
+        truth = None  # most sets cannot give the true clip of a swap
+    pairs = ordered_pairs(count, args.num_pairs or None, args.seed)
+    return Bench(
+        train, items, clips, pairs, static, dynamic, judge, truth, args.num_probe_clips, args.identity_model,
+        args.motion_model, args.seed, args.out,
+    )  # fmt: skip
 
 
-def main() -> None:
-    args = parse_args()
-    output_dir = Path(args.output_dir)
-    output_dir.mkdir(parents=True, exist_ok=True)
-    pipe = DiViDPipeline.from_pretrained(args.model)
-    train, test = load_clips(args.dataset, "train"), load_clips(args.dataset, "test")
-    clips = evenly_spaced(test, args.num_frames) / 255
-    identities, actions = [clip["identity"] for clip in test], [clip["action"] for clip in test]
-    judge = LinearJudge(
-        evenly_spaced(train, args.num_frames) / 255,
-        [clip["identity"] for clip in train],
-        [clip["action"] for clip in train],
-    )
+def fingerprint(path: str) -> str:
+    """Of the weights, where they are files here."""
+    files = sorted(Path(path).glob("*/*.safetensors"))
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16] if files else path
 
-    tokens = pipe.encode(clips)
-    static, dynamic = tokens.static.detach(), tokens.dynamic.detach()
 
-    def decode(static, dynamic):
-        generator = torch.Generator().manual_seed(args.seed)
-        steps = args.num_inference_steps
-        return pipe(static, dynamic, num_inference_steps=steps, generator=generator, output_type="pt").frames.cpu()
+def revision() -> str:
+    """The git revision of this code, with a mark where it has been changed since."""
+    command = [
+        "git",
+        "-C",
+        str(Path(__file__).parent),
+        "describe",
+        "--always",
+        "--dirty",
+        "--abbrev=12",
+        "--exclude=*",
+    ]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "not a git checkout"
 
-    start = time.perf_counter()
-    reconstructed = decode(static, dynamic)
-    seconds = (time.perf_counter() - start) / len(clips)
-    pairs = draw_pairs(test, args.num_pairs, args.seed)
-    a, b = map(list, zip(*pairs))
-    swapped = decode(static[a], dynamic[b])
 
-    results = {
-        "model": Path(args.model).name,
-        "seed": args.seed,
-        "steps": args.num_inference_steps or pipe.config.num_inference_steps,
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}",
-        "seconds_per_clip": seconds,
-        "psnr": mean_interval(psnr(clips, reconstructed).tolist()),
-        "motion_error": mean_interval(motion_error(clips, reconstructed).tolist()),
-        "judge on real clips": judged(judge, clips, identities, actions),
-        "judge on reconstructions": judged(judge, reconstructed, identities, actions),
-        "judge on swaps": judged(judge, swapped, [identities[i] for i in a], [actions[i] for i in b]),
+def settings(args, bench: Bench) -> dict:
+    """What all figures of a file must have in common."""
+    names = ("dataset", "num_inference_steps", "num_probe_clips", "identity_model", "motion_model", "seed")
+    judge = bench.judge
+    return {name: getattr(args, name) for name in names} | {
+        "dataset": Path(args.dataset).name,
+        "num_clips": len(bench.clips),
+        "num_pairs": len(bench.pairs),
+        "num_frames": bench.clips.shape[1],
+        "static_factors": bench.static_factors,
+        "dynamic_factors": bench.dynamic_factors,
+        "judge": None if judge is None else {"accuracy": judge.config.test_accuracy, "describe": judge.describe()},
     }
-    (output_dir / "mhad_depth.json").write_text(json.dumps(results, indent=2) + "\n")
 
-    print(
-        f"{len(clips)} held-out clips, {args.num_frames} frames, {results['steps']} steps from pure noise, seed {args.seed}:"
-    )
-    for name, unit in (("psnr", " dB"), ("motion_error", "")):
-        mean, half = results[name]
-        print(f"  {name:13} {mean:.2f}{unit} +- {half:.2f}")
-    print("\n| linear judge on | n | identity | action | both |\n|---|---|---|---|---|")
-    for name in ("real clips", "reconstructions", "swaps"):
-        row = results[f"judge on {name}"]
-        cells = [
-            f"{100 * s:.1f} % [{100 * lo:.1f}, {100 * hi:.1f}]"
-            for s, lo, hi in (row["identity"], row["action"], row["both"])
-        ]
-        print(f"| {name} | {row['n']} | " + " | ".join(cells) + " |")
 
-    shown = pairs[:5]
-    picture(
-        [row for i in range(0, 100, 17) for row in (clips[i], reconstructed[i])],
-        output_dir / "mhad_reconstructions.png",
-    )
-    picture(
-        [row for k, (i, j) in enumerate(shown) for row in (clips[i], clips[j], swapped[k])],
-        output_dir / "mhad_swaps.png",
-    )
-    people, motions = [i for i, _ in shown[:4]], [j for _, j in shown]
-    cells = decode(static[people].repeat_interleave(len(motions), 0), dynamic[motions].repeat(len(people), 1, 1))
-    corner = torch.ones_like(clips[0])
-    grid = [[corner, *(clips[j] for j in motions)]]
-    for row, person in enumerate(people):
-        still = clips[person][:1].expand_as(clips[person])
-        grid.append([still, *cells[row * len(motions) : (row + 1) * len(motions)]])
-    animation(grid, output_dir / "mhad_swap.gif")
+def environment() -> dict[str, str]:
+    packages = ("torch", "diffusers", "numpy", "scikit-learn", "divid_diffusers")
+    machine = {"machine": f"{platform.machine()}, {os.cpu_count()} cores", "python": platform.python_version()}
+    return machine | {package: version(package) for package in packages}
+
+
+def open_results(path: Path, shared: dict) -> dict:
+    """What was measured before, if it was under the same settings."""
+    if not path.exists():
+        return {"settings": shared, "environment": environment(), "models": {}}
+    results = json.loads(path.read_text())
+    differing = [name for name in shared if results["settings"].get(name) != shared[name]]
+    if differing:
+        raise ValueError(
+            f"{path} was measured with other settings ({', '.join(differing)}), and one table cannot hold both: choose another "
+            "--out, or delete that file."
+        )
+    return results
+
+
+def save(results: dict, path: Path) -> None:
+    with written_whole(path) as partial:
+        partial.write_text(json.dumps(results, indent=1) + "\n")
+
+
+def measure(name: str, model: PipelineDisentangler, bench: Bench, results: dict, args) -> None:
+    path = args.models[name]
+    entry = results["models"].get(name)
+    if entry is None or entry["weights"] != fingerprint(path):
+        parts = [part for part in model.pipe.components.values() if isinstance(part, torch.nn.Module)]
+        count = sum(p.numel() for part in parts for p in part.parameters())
+        entry = {"weights": fingerprint(path), "parameters": count, "sections": {}}
+        results["models"][name] = entry
+    for section in args.sections:
+        if section in entry["sections"]:
+            continue
+        print(f"{name}: {section} ...", flush=True)
+        start = time.perf_counter()
+        try:
+            found = {"result": SECTIONS[section](model, bench)}
+        except LeftOut as reason:
+            found = {"left_out": str(reason)}
+        seconds = round(time.perf_counter() - start, 1)
+        entry["sections"][section] = found | {"seconds": seconds, "revision": revision()}
+        save(results, args.out / "results.json")
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
+    torch.set_flush_denormal(True)
+    try:
+        bench = open_bench(args)
+        results = open_results(args.out / "results.json", settings(args, bench))
+        models = {name: load_model(name, path, args) for name, path in args.models.items()}
+        for name, model in models.items():
+            config = frame_config(model).config
+            has, wants = tuple(bench.clips.shape[2:]), (config.in_channels, config.sample_size, config.sample_size)
+            if has != wants:
+                raise ValueError(
+                    f"{name} takes frames of (channels, height, width) {wants}, but {args.dataset} has {has}."
+                )
+    except (OSError, ValueError) as error:
+        raise SystemExit(str(error)) from error
+    args.out.mkdir(parents=True, exist_ok=True)
+    try:
+        for name, model in models.items():
+            measure(name, model, bench, results, args)
+    except ValueError as error:  # codes with NaN, clips of another shape
+        raise SystemExit(f"{name}: {error}") from error
+    draw_swap_figure(models, bench, args.out)
+    print(write_report(args.out))
 
 
 if __name__ == "__main__":

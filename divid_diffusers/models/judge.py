@@ -9,6 +9,9 @@ from torch import nn
 from .modeling_utils import StrictLoadingMixin
 
 
+LAYERS_PER_LEVEL = 6  # two of convolution, normalisation and ReLU
+
+
 class ClipJudge(StrictLoadingMixin, ModelMixin, ConfigMixin):
     r"""
     A frame encoder, a biLSTM over its features, and one head per factor:
@@ -87,6 +90,19 @@ class ClipJudge(StrictLoadingMixin, ModelMixin, ConfigMixin):
         hidden, _ = self.lstm(features)
         summary = torch.cat([hidden.mean(dim=1), features.mean(dim=1)], dim=-1)
         return {factor: head(summary) for factor, head in self.heads.items()}
+
+    def feature_maps(self, frames: torch.Tensor) -> list[torch.Tensor]:
+        """
+        The frame encoder's maps `(N, C_l, H_l, W_l)`, one per level, of one clip's frames `(N, C, H, W)` in [0, 1]: what
+        [`perceptual_distance`] compares clips in, by a network that knows this very domain.
+        """
+        frames = frames.to(self.device, self.dtype)
+        maps, features = [], torch.cat([frames, frames - frames[:1]], dim=1)
+        for number, layer in enumerate(self.frame_encoder, start=1):
+            features = layer(features)
+            if number % LAYERS_PER_LEVEL == 0:
+                maps.append(features)
+        return maps
 
     @torch.no_grad()
     def predict(self, clips: torch.Tensor, batch_size: int = 64) -> dict[str, torch.Tensor]:

@@ -1,0 +1,201 @@
+"""What `evaluate.py` measures, section by section: each takes a model and a [`Bench`] and gives a dict ready for JSON."""
+
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from clips import evenly_spaced
+from tqdm.auto import tqdm
+
+from divid_diffusers.evaluation.bottleneck import token_bottleneck
+from divid_diffusers.evaluation.label_free import IDENTITY_MODEL, MOTION_MODEL, PretrainedFeatures, score_label_free
+from divid_diffusers.evaluation.leakage import LabelledCodes, measure_leakage
+from divid_diffusers.evaluation.protocol import PipelineDisentangler
+from divid_diffusers.evaluation.reconstruction import motion_error, perceptual_distance, psnr, ssim
+from divid_diffusers.evaluation.routing_maps import routing_maps, routing_strip
+from divid_diffusers.evaluation.sample_quality import sprites_protocol
+from divid_diffusers.evaluation.statistics import mean_interval
+from divid_diffusers.evaluation.swap_test import swap_test
+from divid_diffusers.evaluation.true_swap import TrueClips, score_true_swaps
+from divid_diffusers.models.judge import ClipJudge
+
+
+BATCH = 32  # clips decoded at once
+INVERTED_CLIPS, INVERSION_STEPS = 32, 20  # inversion takes two passes, of more steps than decoding
+BOTTLENECK_CLIPS, BOTTLENECK_TIMES = 48, 11
+TRUE_SWAPS = 200
+LABEL_FREE_SWAPS = 100
+
+
+class LeftOut(Exception):
+    """Why a section cannot be measured for this model or this set: a sentence."""
+
+
+@dataclass
+class Bench:
+    """
+    Everything the models share.
+
+    Attributes:
+        train, test: prepared or drawn clips, see `clips.open_clips`.
+        items (`list[dict]`): the held-out clips, and `clips` (`(B, N, C, H, W)` in [0, 1]) their evenly spaced frames.
+        pairs: (static donor, dynamic donor) by place in `items`.
+        judge: or None, which leaves the sections that need one out.
+        true_clip: gives the true clip of any pair, or None where the set cannot.
+    """
+
+    train: torch.utils.data.Dataset
+    items: list[dict]
+    clips: torch.Tensor
+    pairs: list[tuple[int, int]]
+    static_factors: list[str]
+    dynamic_factors: list[str]
+    judge: ClipJudge | None
+    true_clip: TrueClips | None
+    num_probe_clips: int
+    identity_model: str | None
+    motion_model: str | None
+    seed: int
+    out: Path
+    factors: dict[str, list[int]] = field(init=False)
+
+    def __post_init__(self):
+        names = [*self.static_factors, *self.dynamic_factors]
+        self.factors = {name: [item[name] for item in self.items] for name in names}
+
+
+def leakage(model: PipelineDisentangler, bench: Bench) -> dict:
+    if not bench.static_factors or not bench.dynamic_factors:
+        raise LeftOut("The clips have no labels to probe for.")
+    count = min(bench.num_probe_clips, len(bench.train))
+    chosen = [bench.train[index * len(bench.train) // count] for index in range(count)]
+    clips = evenly_spaced(chosen, bench.clips.shape[1]).float() / 255
+    codes = []
+    for items, frames in ((chosen, clips), (bench.items, bench.clips)):
+        static, dynamic = zip(*(model.encode(batch) for batch in frames.split(BATCH)), strict=True)
+        labels = [
+            {name: np.array([item[name] for item in items]) for name in names}
+            for names in (bench.static_factors, bench.dynamic_factors)
+        ]
+        codes.append(LabelledCodes(torch.cat(static).numpy(), torch.cat(dynamic).numpy(), *labels, clips=frames))
+    try:
+        return measure_leakage(*codes, seed=bench.seed)
+    except ValueError as error:
+        raise LeftOut(str(error)) from error
+
+
+def reconstruction(model: PipelineDisentangler, bench: Bench) -> dict:
+    start = time.perf_counter()
+    decoded = [model.decode(*model.encode(batch)) for batch in bench.clips.split(BATCH)]
+    seconds = (time.perf_counter() - start) / len(bench.clips)
+    result = {"from pure noise": closeness(bench, bench.clips, torch.cat(decoded)), "seconds_per_clip": seconds}
+    if hasattr(model.pipe, "invert"):
+        truth = bench.clips[:INVERTED_CLIPS]
+        noise = model.pipe.invert(truth, num_inference_steps=INVERSION_STEPS)
+        options = {"num_inference_steps": INVERSION_STEPS, "latents": noise, "output_type": "pt"}
+        decoded = model.pipe(*model.encode(truth), **options).frames.float().cpu()
+        result["from inverted noise"] = closeness(bench, truth, decoded) | {"steps": INVERSION_STEPS}
+    return result
+
+
+def closeness(bench: Bench, truth: torch.Tensor, decoded: torch.Tensor) -> dict:
+    """Means over clips as [mean, half width of the 95 % interval]."""
+    measures = {"psnr": psnr, "ssim": ssim, "motion_error": motion_error}
+    if bench.judge is not None:
+        measures["perceptual_distance"] = lambda *pair: perceptual_distance(*pair, bench.judge.feature_maps)
+    with torch.no_grad():
+        values = {name: mean_interval(measure(truth, decoded).tolist()) for name, measure in measures.items()}
+    return {"n": len(truth)} | {name: list(value) for name, value in values.items()}
+
+
+def swap(model: PipelineDisentangler, bench: Bench) -> dict:
+    if bench.judge is None:
+        raise LeftOut("There is no judge: train one with train_judge.py and give --judge.")
+    return swap_test(
+        model,
+        bench.judge.predict,
+        bench.clips,
+        bench.factors,
+        bench.static_factors,
+        bench.dynamic_factors,
+        bench.pairs,
+        BATCH,
+        lambda batches: tqdm(batches, total=-(-len(bench.pairs) // BATCH), desc="swaps", unit="batch"),
+    )
+
+
+def true_swap(model: PipelineDisentangler, bench: Bench) -> dict:
+    if bench.true_clip is None:
+        raise LeftOut("This set cannot draw the true clip of any pair; Puppets, MHAD skeletons and Sprites can.")
+    pairs = bench.pairs[:: max(1, len(bench.pairs) // TRUE_SWAPS)][:TRUE_SWAPS]
+    a, b = map(list, zip(*pairs, strict=True))
+    swaps = decode_swaps(model, bench, a, b)
+    donors = [bench.items[i] for i in a], [bench.items[j] for j in b]
+    features = None if bench.judge is None else bench.judge.feature_maps
+    return score_true_swaps(swaps, *donors, bench.true_clip, features)
+
+
+def decode_swaps(model: PipelineDisentangler, bench: Bench, static_donors: list[int], dynamic_donors: list[int]):
+    """Clips `(B, N, C, H, W)` in [0, 1], by the donors' places among the held-out clips."""
+    static, dynamic = (torch.cat(parts) for parts in zip(*map(model.encode, bench.clips.split(BATCH)), strict=True))
+    parts = zip(static[static_donors].split(BATCH), dynamic[dynamic_donors].split(BATCH), strict=True)
+    return torch.cat([model.decode(*part) for part in parts])
+
+
+def prior(model: PipelineDisentangler, bench: Bench) -> dict:
+    if bench.judge is None:
+        raise LeftOut("There is no judge: train one with train_judge.py and give --judge.")
+    if not hasattr(model, "sample_static"):
+        raise LeftOut("This model has no prior to draw the other code from; its swaps are scored instead.")
+    return asdict(sprites_protocol(model, bench.judge.predict, bench.clips, bench.factors, 3, BATCH, bench.seed))
+
+
+def bottleneck(model: PipelineDisentangler, bench: Bench) -> dict:
+    if not hasattr(model.pipe, "unet"):
+        raise LeftOut("This model decodes in one pass: there is no t.")
+    last = model.pipe.scheduler.config.num_train_timesteps - 1
+    times = np.linspace(0, last, BOTTLENECK_TIMES).round().astype(int).tolist()
+    return token_bottleneck(model.pipe, bench.clips[:BOTTLENECK_CLIPS], times, bench.seed)
+
+
+def routing(model: PipelineDisentangler, bench: Bench) -> dict:
+    """Mean weight on s by resolution and step; and a picture, which JSON cannot hold."""
+    if not hasattr(model.pipe, "unet"):
+        raise LeftOut("This model has no attention between tokens to look at.")
+    clips = bench.clips[:8]
+    with torch.no_grad():
+        tokens = model.pipe.encode(clips)
+    generator = torch.Generator().manual_seed(bench.seed)
+    output, maps = routing_maps(model.pipe, tokens.static, tokens.dynamic, generator=generator, output_type="pil")
+    steps = len(next(iter(maps.values())))
+    middle = clips.shape[1] // 2
+    pictures = {}
+    for side, weights in maps.items():
+        strip = routing_strip(output.frames[0][middle], weights[:, middle], [0, steps // 2, steps - 1])
+        pictures[str(side)] = f"routing_{model.name}_{side}.png"
+        strip.resize((strip.width * 3, strip.height * 3), 0).save(bench.out / pictures[str(side)])
+    return {
+        "n": len(clips),
+        "weight_on_static": {str(side): w.mean(dim=(1, 2, 3)).tolist() for side, w in maps.items()},
+        "pictures": pictures,
+    }
+
+
+def label_free(model: PipelineDisentangler, bench: Bench) -> dict:
+    if not (bench.identity_model or bench.motion_model):
+        raise LeftOut("Asked for with --identity_model or --motion_model only: the models are downloaded.")
+    names = bench.identity_model or IDENTITY_MODEL, bench.motion_model or MOTION_MODEL
+    identity, motion = map(PretrainedFeatures, names)
+    pairs = bench.pairs[:LABEL_FREE_SWAPS]
+    a, b = map(list, zip(*pairs, strict=True))
+    swaps = decode_swaps(model, bench, a, b)
+    scores = score_label_free(bench.clips[a], bench.clips[b], swaps, identity, motion)
+    return asdict(scores) | {"identity_model": names[0], "motion_model": names[1]}
+
+
+# In this order: what fails on bad labels or codes fails before hours of decoding.
+SECTIONS = {
+    each.__name__: each for each in (leakage, reconstruction, bottleneck, routing, swap, true_swap, prior, label_free)
+}

@@ -1,0 +1,216 @@
+"""
+Tables and plots of what `evaluate.py` measured, from its results.json alone.
+
+    python training/report.py results/mhad-depth
+"""
+
+import json
+import sys
+from pathlib import Path
+
+from divid_diffusers.evaluation.bottleneck import plot_bottleneck
+from divid_diffusers.evaluation.leakage import leakage_table
+
+
+def share(value: list[float]) -> str:
+    """[share, low, high] in per cent."""
+    middle, low, high = (100 * x for x in value)
+    return f"{middle:.1f} [{low:.1f}, {high:.1f}]"
+
+
+def mean(value: list[float], digits: int = 2) -> str:
+    """[mean, half width of the interval]."""
+    return f"{value[0]:.{digits}f} ± {value[1]:.{digits}f}"
+
+
+def table(head: list[str], rows: list[list]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines) + "\n"
+
+
+def of(results: dict, section: str) -> dict[str, dict]:
+    """What was measured of every model in a section."""
+    sections = {name: model["sections"].get(section, {}) for name, model in results["models"].items()}
+    return {name: found["result"] for name, found in sections.items() if "result" in found}
+
+
+def swaps(results: dict) -> str:
+    found = of(results, "swap")
+    if not found:
+        return ""
+    rows = [["real clips", *scores(next(iter(found.values()))["real"])]]
+    rows += [[f"{name}, reconstructions", *scores(result["reconstructions"])] for name, result in found.items()]
+    rows += [[f"**{name}, swaps**", *scores(result["swaps"]["all"])] for name, result in found.items()]
+    text = table(["judge on", "n", "static", "dynamic", "joint"], rows)
+    rows = [
+        [name, group, *scores(score)]
+        for name, result in found.items()
+        for group, score in result["swaps"].items()
+        if group != "all"
+    ]
+    text += "\nSwaps by what their donors share:\n\n" + table(
+        ["model", "pairs", "n", "static", "dynamic", "joint"], rows
+    )
+    rows = [
+        [name, factor, row["n"], *(share(row[source]) for source in ("static donor", "dynamic donor", "neither"))]
+        for name, result in found.items()
+        for factor, row in result["follows"].items()
+        if row
+    ]
+    head = ["model", "factor", "n", "static donor's", "dynamic donor's", "neither"]
+    return text + "\nWhose class a swap shows, where the donors differ:\n\n" + table(head, rows)
+
+
+def scores(row: dict) -> list:
+    return [row["n"], *(share(row[kind]) for kind in ("static", "dynamic", "joint"))]
+
+
+def reconstructions(results: dict) -> str:
+    rows = []
+    for name, result in of(results, "reconstruction").items():
+        for source in ("from pure noise", "from inverted noise"):
+            if row := result.get(source):
+                # A model without noise decodes once, from its codes.
+                label = source if "from inverted noise" in result else "from codes"
+                rows.append([name, label, *measured(row), f"{result['seconds_per_clip']:.2f}"])
+    head = ["model", "decoded", "n", "PSNR, dB", "SSIM", "motion error", "distance in judge's features", "s per clip"]
+    return table(head, rows) if rows else ""
+
+
+def measured(row: dict) -> list:
+    distance = row.get("perceptual_distance")
+    figures = [mean(row["psnr"]), mean(row["ssim"], 3), mean(row["motion_error"])]
+    return [row["n"], *figures, mean(distance, 3) if distance else "–"]
+
+
+def true_swaps(results: dict) -> str:
+    rows = []
+    for name, result in of(results, "true_swap").items():
+        rows.append([name, *measured(result["swaps"]), *kept(result["swaps"])])
+        copies = {donor: result[donor] for donor in ("copy of the static donor", "copy of the dynamic donor")}
+    if not rows:
+        return ""
+    rows += [[name, *measured(row), *kept(row)] for name, row in copies.items()]
+    head = [
+        "model",
+        "n",
+        "PSNR, dB",
+        "SSIM",
+        "motion error",
+        "distance in judge's features",
+        "identity kept",
+        "motion kept",
+    ]
+    return table(head, rows)
+
+
+def kept(row: dict) -> list[str]:
+    return [share(row[name]) if row.get(name) else "–" for name in ("identity_kept", "motion_kept")]
+
+
+def leakage(results: dict) -> str:
+    found = of(results, "leakage")
+    if not found:
+        return ""
+    rows = []
+    for name, result in found.items():
+        linear, kinds = result["probes"]["linear"], result["factors"]
+
+        def probe(code, kind):
+            each = [linear[code][factor]["accuracy"] for factor in kinds if kinds[factor] == kind]
+            return f"{100 * sum(each) / len(each):.1f}"
+
+        cells = [probe("s", "static"), probe("s", "dynamic"), probe("d mean", "static"), probe("d mean", "dynamic")]
+        total, orthogonality = result["leakage"], result["orthogonality"]
+        cells += [f"{100 * total['accuracy']:.1f}", f"{100 * total['above_chance']:.1f}"]
+        rows.append([name, *cells, "–" if orthogonality is None else f"{orthogonality:.2g}"])
+    text = table(["model", "S→S", "S→D", "D→S", "D→D", "leakage", "above chance", "L_orth"], rows)
+    return text + "".join(f"\n### {name}\n\n{leakage_table(result)}" for name, result in found.items())
+
+
+def priors(results: dict) -> str:
+    rows = []
+    for name, result in of(results, "prior").items():
+        for kept in ("dynamic_kept", "static_kept"):
+            for factor, (value, spread) in result[kept].items():
+                cells = [f"{value[k]:.3f} ± {spread[k]:.3f}" for k in value]
+                rows.append([name, kept.replace("_", " "), factor, *cells])
+    return table(["model", "code", "factor", "Acc", "IS", "H(y\\|x)", "H(y)"], rows) if rows else ""
+
+
+def label_free(results: dict) -> str:
+    rows = []
+    for name, result in of(results, "label_free").items():
+        for factor in ("identity", "motion"):
+            row = result[factor]
+            cells = [f"{row['mean']:.3f} ± {row['half_width']:.3f}", f"{row['floor']:.3f}", f"{row['ceiling']:.3f}"]
+            unscored = row["unscored_donor_frames"] + row["unscored_output_frames"]
+            rows.append(
+                [name, factor, result[f"{factor}_model"], *cells, f"{row['num_scored']}/{row['num_clips']}", unscored]
+            )
+    head = ["model", "distance", "features", "mean", "floor", "ceiling", "clips scored", "frames unscored"]
+    return table(head, rows) if rows else ""
+
+
+def pictures(results: dict, folder: Path) -> str:
+    text = ""
+    for name, result in of(results, "bottleneck").items():
+        plot_bottleneck(result).savefig(folder / f"bottleneck_{name}.png", dpi=80)
+        text += f"![{name}: which t needs which token](bottleneck_{name}.png)\n\n"
+    for name, result in of(results, "routing").items():
+        for side, picture in result["pictures"].items():
+            first, *_, last = result["weight_on_static"][side]
+            text += (
+                f"![{name}: at {side} x {side} pixels read s (red) or d (blue); frame, map, both; first, middle and last step; "
+                f"mean weight on s {first:.2f} at the first step, {last:.2f} at the last]({picture})\n\n"
+            )
+    return text
+
+
+PARTS = {
+    "Swap test": swaps,
+    "Leakage": leakage,
+    "Reconstruction": reconstructions,
+    "Swaps against the true clip": true_swaps,
+    "One code kept, the other drawn from the prior": priors,
+    "Distances without labels": label_free,
+}
+
+
+def write_report(folder: Path) -> str:
+    """Writes tables.md and the plots beside results.json, and returns the text."""
+    results = json.loads((folder / "results.json").read_text())
+    shared = results["settings"]
+    judge = shared["judge"]["describe"] if shared["judge"] else "no judge"
+    models = [
+        [name, f"{model['parameters'] / 1e6:.2f} M", f"`{model['weights']}`"]
+        for name, model in results["models"].items()
+    ]
+    text = f"""# {shared["dataset"]}
+
+{shared["num_clips"]} held-out clips of {shared["num_frames"]} frames, {shared["num_pairs"]} ordered pairs, seed {shared["seed"]}; accuracies in %, 95 % intervals.
+The {judge}.
+
+{table(["model", "parameters", "weights"], models)}"""
+    for heading, part in PARTS.items():
+        if body := part(results):
+            text += f"\n## {heading}\n\n{body}"
+    if body := pictures(results, folder):
+        text += f"\n## Which token is needed when, and where\n\n{body}"
+    left_out = {
+        (section, found["left_out"]): None
+        for model in results["models"].values()
+        for section, found in model["sections"].items()
+        if "left_out" in found
+    }
+    if left_out:
+        text += "\n## Left out\n\n" + "".join(f"- {section}: {reason}\n" for section, reason in left_out)
+    text += "\n" + ", ".join(f"{name} {value}" for name, value in results["environment"].items()) + ".\n"
+    (folder / "tables.md").write_text(text)
+    return text
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2 or not (Path(sys.argv[1]) / "results.json").is_file():
+        raise SystemExit(f"usage: {Path(sys.argv[0]).name} FOLDER, one in which evaluate.py left a results.json")
+    print(write_report(Path(sys.argv[1])))
