@@ -20,10 +20,16 @@ class HubStandIn:
 
     Give a process `hub.environment(cache)` and it takes this for the Hub. Parquet goes through LFS, since `datasets` relies on
     it; every other file is committed inline ("regular"). There is no Xet.
+
+    Everybody with a token is the user "me" and may write everywhere but in the namespace "others". Set `hub.breaks_at` to a part
+    of a path, and requests for it find the connection cut.
     """
 
     def __init__(self):
         self.repos: dict[str, dict[str, bytes]] = {}
+        self.private: set[str] = set()
+        self.commits: list[str] = []  # repositories, in order of their commits
+        self.breaks_at: str | None = None
         self.requests: list[str] = []
         self.large: dict[str, bytes] = {}  # LFS objects by their SHA-256
 
@@ -67,7 +73,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.hub.requests.append(f"{self.command} {self.path}")
         parts = unquote(urlsplit(self.path).path).strip("/").split("/")
-        if parts[0] == "api" and parts[1] in KINDS:
+        if self.hub.breaks_at and self.hub.breaks_at in self.path:
+            self.close_connection = True
+        elif parts == ["api", "whoami-v2"]:
+            known = self.headers.get("Authorization") == "Bearer hf_stand_in"
+            self._send(*(200, {"name": "me"}) if known else (401, {"error": "Invalid token"}))
+        elif parts[0] == "api" and parts[1] in KINDS:
             self._answer_api(KINDS[parts[1]] + "/".join(parts[2:4]), parts[4:5], "/".join(parts[6:]))
         elif parts[0] == "datasets" and parts[3:4] == ["resolve"]:
             self._answer_file("/".join(parts[:3]), "/".join(parts[5:]))
@@ -83,10 +94,16 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["Content-Length"])).decode()
         parts = unquote(urlsplit(self.path).path).strip("/").split("/")
         repo = KINDS.get(parts[1], "") + "/".join(parts[2:4])
-        if parts == ["api", "repos", "create"]:
+        if self.hub.breaks_at and self.hub.breaks_at in self.path:
+            self.close_connection = True
+        elif parts == ["api", "repos", "create"]:
             asked = json.loads(body)
-            name = f"{asked['organization']}/{asked['name']}"
+            if asked["organization"] == "others":
+                return self._send(403, {"error": "You don't have the rights to create a model under this namespace"})
+            name = f"{asked['organization'] or 'me'}/{asked['name']}"
             repo = ("datasets/" if asked.get("type") == "dataset" else "") + name
+            if asked.get("visibility") == "private" and repo not in self.hub.repos:
+                self.hub.private.add(repo)
             self.hub.repos.setdefault(repo, {})
             self._send(200, {"url": f"{self.hub.url}/{repo}", "id": name, "name": name})
         elif parts == ["api", "validate-yaml"]:
@@ -111,6 +128,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                     self.hub.repos[repo][line["value"]["path"]] = base64.b64decode(line["value"]["content"])
                 elif line["key"] == "lfsFile":
                     self.hub.repos[repo][line["value"]["path"]] = self.hub.large[line["value"]["oid"]]
+                elif line["key"] == "deletedFile":
+                    del self.hub.repos[repo][line["value"]["path"]]
+            self.hub.commits.append(repo)
             commit = self.hub.commit_of(repo)
             url = f"{self.hub.url}/{repo}/commit/{commit}"
             self._send(200, {"success": True, "commitOid": commit, "commitUrl": url, "hookOutput": ""})
@@ -145,7 +165,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             "id": repo.removeprefix("datasets/"),
             "sha": self.hub.commit_of(repo),
             "siblings": siblings,
-            "private": False,
+            "private": repo in self.hub.private,
             "tags": [],
         }
         return self._send(200, info)

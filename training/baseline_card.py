@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from huggingface_hub import ModelCard, ModelCardData
+from huggingface_hub import ModelCard
+from model_card import card_metadata
 
 
 SOURCES = {
@@ -48,11 +49,7 @@ a recording off as that of somebody else.
 
 def write_baseline_card(output_dir: Path, args, facts: dict[str, str]) -> None:
     """`facts` are those of `run_facts`."""
-    metadata = ModelCardData(
-        library_name="divid_diffusers",
-        license="apache-2.0",
-        tags=["diffusers", "video", "disentanglement", args.method],
-    )
+    metadata = card_metadata(args.method, args, facts)
     with_vgg = args.form == "divid" and args.perceptual_weight
     figures = facts["figures"] and f"On {args.num_validation_clips} held-out clips:\n\n{facts['figures']}\n"
     text = TEXT.format(

@@ -253,9 +253,9 @@ def report_validation(
 
 
 def push(output_dir: Path, args) -> None:
-    from huggingface_hub import HfApi
+    from push_to_hub import publish
 
-    api = HfApi(token=args.hub_token)
-    repo = api.create_repo(args.hub_model_id or output_dir.name, exist_ok=True).repo_id
-    ignored = ["checkpoint-*", ".partial-*", f"{args.logging_dir}/*"]
-    api.upload_folder(repo_id=repo, folder_path=output_dir, ignore_patterns=ignored, commit_message="End of training")
+    try:
+        publish(output_dir, args.hub_model_id or output_dir.name, token=args.hub_token)
+    except (ValueError, OSError) as error:
+        raise SystemExit(f"The pipeline is saved in {output_dir}, but: {error}") from error

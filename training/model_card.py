@@ -40,14 +40,23 @@ nothing else. Do not use identity swapping to pass a recording off as that of so
 """
 
 
-def write_model_card(output_dir: Path, args, facts: dict[str, str]) -> None:
-    """`facts` are those of `run_facts`."""
-    metadata = ModelCardData(
+def card_metadata(method: str, args, facts: dict[str, str]) -> ModelCardData:
+    """What the Hub's search and filters see, and the run in numbers: time, machine, command. `facts` are those of `run_facts`."""
+    numbers = {name: int(facts[name]) for name in ("steps", "minutes", "cpu_minutes", "processes")}
+    return ModelCardData(
         # diffusers' own snippet on the Hub's page would not load us
         library_name="divid_diffusers",
         license="apache-2.0",
-        tags=["diffusers", "video", "disentanglement", "divid"],
+        pipeline_tag="video-to-video",
+        tags=["diffusers", "video", "disentanglement", method],
+        datasets=[Path(args.dataset).name if Path(args.dataset).exists() else args.dataset],
+        training=numbers | {"device": facts["device"], "command": facts["command"]},
     )
+
+
+def write_model_card(output_dir: Path, args, facts: dict[str, str]) -> None:
+    """`facts` are those of `run_facts`."""
+    metadata = card_metadata("divid", args, facts)
     clips, steps = args.num_validation_clips, args.num_inference_steps
     table = f"On {clips} held-out clips, decoded from pure noise in {steps} steps:\n\n{facts['figures']}"
     text = TEXT.format(**facts | {"figures": table if facts["figures"] else ""}, metadata=metadata.to_yaml())

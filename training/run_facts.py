@@ -1,5 +1,6 @@
 """What a model card says of the run, whatever was trained."""
 
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -12,10 +13,12 @@ DRAWN = "Puppets (drawn by `divid_diffusers.data.puppets`)"
 
 def run_facts(args, progress, processes: int, figures: dict[str, float]) -> dict[str, str]:
     """
-    `name`, `source` (of the clips), `steps`, `batch`, `frames`, `minutes` (by the clock), `cpu_minutes` (of the main process), `processes`, `device`, the `command` and a table of the
-    validation `figures` (empty without any), to be filled into a card's text.
+    `name`, `source` (of the clips), `steps`, `batch`, `frames`, `minutes` (by the clock), `cpu_minutes` (of the main process),
+    `processes`, `device`, the `command` without its token (cards are published), and a table of the validation `figures` (empty
+    without any), to be filled into a card's text.
     """
     rows = "".join(f"| {name} | {value:.3f} |\n" for name, value in figures.items())
+    words = f" {shlex.join(sys.argv[1:])}"
     script = Path(sys.argv[0]).name
     return {
         "name": args.hub_model_id or Path(args.output_dir).name,
@@ -27,6 +30,6 @@ def run_facts(args, progress, processes: int, figures: dict[str, float]) -> dict
         "cpu_minutes": f"{progress.cpu_seconds / 60:.0f}",
         "processes": str(processes),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU",
-        "command": f"accelerate launch training/{script} {shlex.join(sys.argv[1:])}",
+        "command": f"accelerate launch training/{script}" + re.sub(r" --hub_token[= ]\S+", "", words),
         "figures": f"| figure | value |\n|---|---|\n{rows}" if figures else "",
     }

@@ -8,6 +8,8 @@ import tempfile
 from huggingface_hub import ModelCard, create_repo, file_exists
 from safetensors import SafetensorError
 
+from . import components
+
 
 MODEL_CARD = """---
 library_name: divid_diffusers
@@ -48,6 +50,16 @@ class WholeSavingMixin:
         if kwargs.setdefault("use_safetensors", True) is False:
             raise ValueError(f"{cls.__name__} loads weights from safetensors only: leave out `use_safetensors=False`.")
         return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
+
+    @classmethod
+    def extract_init_dict(cls, config_dict, **kwargs):
+        """Our components are those of this package, whatever code a repository brings along: see `components`."""
+        ours = {
+            name: [components.__name__, value[1]]
+            for name, value in config_dict.items()
+            if isinstance(value, (list, tuple)) and value[0] == "divid_diffusers" and hasattr(components, value[1])
+        }
+        return super().extract_init_dict({**config_dict, **ours}, **kwargs)
 
     def save_pretrained(self, save_directory: str | os.PathLike, push_to_hub: bool = False, **kwargs):
         """

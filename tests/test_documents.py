@@ -1,0 +1,105 @@
+"""What the documents tell people to type works: Python blocks run, commands name scripts, flags and extras that exist."""
+
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import numpy as np
+import preparation
+import pytest
+from media import write_video
+from PIL import Image
+
+from divid_diffusers import cli
+from divid_diffusers.data.puppets import Puppets
+
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = [
+    path
+    for path in (
+        ROOT / "README.md",
+        ROOT / "model_card.md",
+        ROOT / "training" / "README.md",
+        *(ROOT / "docs").glob("*.md"),
+    )
+    if path.exists()
+]
+NOT_OURS = ("echo", "hf", "pip")  # and `python -m pytest`
+
+
+def blocks(language):
+    pattern = re.compile(rf"^```{language}\n(.*?)^```", re.M | re.S)
+    found = [(path, block) for path in DOCUMENTS for block in pattern.findall(path.read_text())]
+    return [pytest.param(path, block, id=f"{path.name}-{i}") for i, (path, block) in enumerate(found)]
+
+
+def read_clip(clip):
+    return np.zeros((4, 16, 16, 3), np.uint8)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Where a reader might be: clips of their own, a prepared set, a checkpoint."""
+    for name in ("examples/divid-puppets-tiny", "outputs/puppets"):
+        shutil.copytree(ROOT / "examples" / "divid-puppets-tiny", tmp_path / name)
+    for i, name in enumerate(("clip", "this_person", "that_motion", "a", "b")):
+        frames = Puppets(5, num_frames=4)[i]["frames"].permute(0, 2, 3, 1).numpy()
+        write_video(tmp_path / f"{name}.mp4", frames)
+        Image.fromarray(frames[0]).save(tmp_path / f"{name}.png")
+    clips = [preparation.Clip(f"c{i}", "drawn", "train" if i else "test", {"identity": "ann"}) for i in range(3)]
+    preparation.prepare(
+        preparation.Plan(clips, read_clip, (16, 16, 3), {"identity": ["ann", "bob"]}, "the first"),
+        tmp_path / "data" / "mine",
+    )
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("document, block", blocks("python"))
+def test_python_blocks_run(document, block, folder):
+    if 'from_pretrained("org/' in block:
+        pytest.skip("names a repository of the Hub; tests/training/test_push_to_hub.py loads from a stand-in")
+    exec(compile(block, str(document), "exec"), {})
+
+
+def commands(block):
+    """Lines joined at backslashes, comments gone, `a && b` in two."""
+    for line in block.replace("\\\n", " ").splitlines():
+        yield from filter(None, (shlex.split(part, comments=True) for part in line.split("&&")))
+
+
+@pytest.mark.parametrize("document, block", blocks("bash"))
+def test_commands_name_what_exists(document, block, folder):
+    for words in commands(block):
+        while "=" in words[0] and not words[0].startswith("-"):  # settings of the environment
+            words = words[1:]
+        if words[0] == "divid":
+            cli.parse_args(words[1:])
+        scripts = [word for word in words if word.endswith(".py") and not word.startswith("-")]
+        assert scripts or words[0] in ("divid", *NOT_OURS) or words[1] == "-m", f"{document.name}: {' '.join(words)}"
+        for script in scripts:
+            assert (ROOT / script).is_file(), f"{document.name} names {script}"
+            sources = "".join(path.read_text() for path in (ROOT / script).parent.glob("*.py"))
+            after = words[words.index(script) + 1 :]
+            for flag in (word.split("=")[0] for word in after if word.startswith("--") and word != "--"):
+                known = flag in sources or "--" + flag.removeprefix("--no-") in sources
+                assert known, f"{document.name}: {script} has no {flag}"
+        for path in (word for word in words if word.endswith(".yaml")):
+            assert (ROOT / path).is_file(), f"{document.name} names {path}"
+
+
+def test_extras_that_are_named_exist():
+    setup = (ROOT / "setup.py").read_text()
+    for document in DOCUMENTS:
+        for group in re.findall(r"(?:-e \"?\.|divid_diffusers)\[([\w,]+)\]", document.read_text()):
+            assert all(f'"{extra}"' in setup for extra in group.split(",")), (
+                f"{document.name} names the extras {group}"
+            )
+
+
+def test_links_between_documents_lead_somewhere():
+    for document in DOCUMENTS:
+        for link in re.findall(r"\]\((?!https?:|#)([^)#\s]+)", document.read_text()):
+            assert (document.parent / link).exists(), f"{document.name} links to {link}"
