@@ -80,3 +80,21 @@ def orthogonality_loss(static: torch.Tensor, dynamic: torch.Tensor) -> torch.Ten
             "dimensions: set its weight (`--orthogonality_weight`) to 0, or make the widths equal."
         )
     return torch.cosine_similarity(static[:, None].float(), dynamic.float(), dim=-1).square().mean()
+
+
+def swap_loss(static_of_swaps: torch.Tensor, static: torch.Tensor, temperature: float = 0.1) -> torch.Tensor:
+    r"""
+    Whose is a swap? Every frame must be nearest, in s, to its static donor among the donors of the batch:
+
+        - mean_bk log softmax_j( cos(s(x_bk), s_j) / temperature ) at j = b
+
+    with `x_bk` frame k of the swap whose static donor is clip b (InfoNCE, van den Oord et al. 2018). The dynamic donor is among the
+    wrong answers, so what d says of it is of no use to the decoder (our choice, off in the paper).
+
+    Args:
+        static_of_swaps (`torch.Tensor` of shape `(B, K, S)`): what the encoder reads from the swaps.
+        static (`torch.Tensor` of shape `(B, S)`): of their static donors, constant.
+    """
+    similarity = F.normalize(static_of_swaps.float(), dim=-1) @ F.normalize(static.float(), dim=-1).T / temperature
+    donors = torch.arange(len(static), device=static.device)
+    return F.cross_entropy(similarity.flatten(0, 1), donors.repeat_interleave(similarity.shape[1]))

@@ -1,5 +1,7 @@
 """The loss functions do what their equations say."""
 
+import math
+
 import pytest
 import torch
 from tiny import random_clips, random_tokens, seeded
@@ -124,3 +126,11 @@ def test_descending_the_term_makes_tokens_orthogonal():
 def test_tokens_of_unequal_widths_cannot_be_compared():
     with pytest.raises(ValueError, match="tokens of one width, but s has 8 and d 4"):
         losses.orthogonality_loss(torch.zeros(2, 8), torch.zeros(2, 3, 4))
+
+
+def test_swaps_that_look_like_their_static_donor_cost_nothing_and_those_like_the_other_donor_much():
+    static = torch.eye(4, 8)
+    kept, lost = static[:, None].expand(-1, 3, -1), static.roll(1, dims=0)[:, None].expand(-1, 3, -1)
+    assert losses.swap_loss(5 * kept, static) < 1e-3, "and length does not matter"
+    assert losses.swap_loss(lost, static) == pytest.approx(10, abs=1e-2), "1 / temperature"
+    assert losses.swap_loss(torch.zeros(4, 3, 8), static) == pytest.approx(math.log(4))

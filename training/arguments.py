@@ -4,6 +4,8 @@ import argparse
 
 from run_flags import add_data_flags, add_optimisation_flags, add_output_flags, new_parser, parse
 
+from divid_diffusers.models.sequence_encoder import FIRST_FRAME_TOKENS
+
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = new_parser("DiViD")
@@ -28,6 +30,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         action=argparse.BooleanOptionalAction,
         default=False,
         help="Start with tokens of mean 0 and variance 1 over a batch. Off in the paper.",
+    )
+    model.add_argument(
+        "--first_frame", default="context", choices=FIRST_FRAME_TOKENS, help="Its token: see DiViDSequenceEncoder."
+    )
+    model.add_argument(
+        "--dynamic_dim", type=int, help="Width of d_i; default: the preset's. Without L_orth if s has another."
     )
     model.add_argument("--static_dropout", type=float, default=0.0, help="How often s is replaced by its null token.")
     model.add_argument("--dynamic_dropout", type=float, default=0.0, help="How often d is replaced by its null token.")
@@ -65,6 +73,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         default=0.0,
         help="Standard deviation of the factors that copy is stretched by. Off in the paper.",
     )
+    loss.add_argument(
+        "--swap_weight",
+        type=float,
+        default=0.0,
+        help="Of the swap loss: one-step swaps must be nearest, in s, to their static donor of the batch. Off in the paper.",
+    )
     add_optimisation_flags(parser)
     out = add_output_flags(parser, "outputs/divid")
     out.add_argument(
@@ -83,6 +97,11 @@ def check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
         parser.error(f"--frames_per_clip is {args.frames_per_clip}: choose 1 to --num_frames ({args.num_frames}).")
     if args.timestep_bias <= 0:
         parser.error(f"--timestep_bias is {args.timestep_bias}: it must be positive; 1 draws t uniformly.")
+    if args.swap_weight and (args.prediction_type != "sample" or args.train_batch_size < 2):
+        parser.error(
+            "--swap_weight needs --prediction_type sample, since other predictions say nothing of a frame in one step, and a "
+            "--train_batch_size of at least 2, since a swap has two donors."
+        )
     for name in ("static_dropout", "dynamic_dropout"):
         if not 0 <= getattr(args, name) < 1:
             parser.error(f"--{name} is {getattr(args, name)}: it is a probability below 1.")

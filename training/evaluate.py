@@ -125,7 +125,7 @@ def open_bench(args) -> Bench:
     pairs = ordered_pairs(count, args.num_pairs or None, args.seed)
     return Bench(
         train, items, clips, pairs, static, dynamic, judge, truth, args.num_probe_clips, args.identity_model,
-        args.motion_model, args.seed, args.out,
+        args.motion_model, next(iter(args.models)), args.seed, args.out,
     )  # fmt: skip
 
 

@@ -6,8 +6,12 @@ import torch
 from disguise import recolour, stretch
 from step_noise import StepNoise
 from torch import nn
+from torch.func import functional_call
 
 from divid_diffusers import SharedNoiseDDPMScheduler, losses
+
+
+SWAPPED_FRAMES = 2  # of each clip and step that the swap loss looks at: each costs a pass of the UNet
 
 
 @dataclass
@@ -17,6 +21,7 @@ class Objective:
     loss: torch.Tensor
     loss_ddpm: torch.Tensor
     loss_orth: torch.Tensor
+    loss_swap: torch.Tensor
     per_clip: torch.Tensor
 
 
@@ -27,7 +32,7 @@ class Trainee(nn.Module):
         super().__init__()
         self.encoder, self.unet = encoder, unet
 
-    def forward(self, clips, dynamic_clips, noisy, noise: StepNoise):
+    def forward(self, clips, dynamic_clips, noisy, noise: StepNoise, last_timestep: int | None = None):
         tokens = self.encoder(clips, dynamic_frames=dynamic_clips)
         dynamic = take_frames(tokens.dynamic, noise.frames)
         prediction = self.unet(
@@ -38,7 +43,24 @@ class Trainee(nn.Module):
             drop_static=noise.drop_static,
             drop_dynamic=noise.drop_dynamic,
         ).sample
-        return prediction, tokens.static, tokens.dynamic
+        static_of_swaps = None
+        if last_timestep is not None:
+            swapped = noise.frames[:, :SWAPPED_FRAMES]
+            static_of_swaps = self.static_of_swaps(
+                tokens.static.roll(1, dims=0), take_frames(tokens.dynamic, swapped), noise.noise, last_timestep
+            )
+        return prediction, tokens.static, tokens.dynamic, static_of_swaps
+
+    def static_of_swaps(self, static, dynamic, noise, last_timestep: int) -> torch.Tensor:
+        """
+        s of every frame of swaps that are predicted in one step from pure noise, `(B, K, S)`. The encoder only reads: were it
+        trained by this as well, the two could agree on a sign that nobody sees.
+        """
+        noisy = noise.expand(-1, dynamic.shape[1], -1, -1, -1)
+        swaps = self.unet(noisy, last_timestep, static=static, dynamic=dynamic).sample
+        weights = {name: weight.detach() for name, weight in self.encoder.named_parameters()}
+        tokens = functional_call(self.encoder, weights, (swaps.flatten(0, 1)[:, None],))
+        return tokens.static.unflatten(0, swaps.shape[:2])
 
 
 def take_frames(clips: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:
@@ -55,7 +77,8 @@ def objective(
         dynamic_clips = stretch(recolour(clips, noise.colour, noise.shade), noise.stretch)
     chosen = take_frames(clips, noise.frames)
     noisy = noise_scheduler.add_noise(chosen, noise.noise, noise.timesteps)
-    prediction, static, dynamic = model(clips, dynamic_clips, noisy, noise)
+    last_timestep = noise_scheduler.config.num_train_timesteps - 1 if args.swap_weight else None
+    prediction, static, dynamic, static_of_swaps = model(clips, dynamic_clips, noisy, noise, last_timestep)
 
     abar = noise_scheduler.alphas_cumprod.to(clips.device)[noise.timesteps]
     target = losses.target(args.prediction_type, chosen, noise.noise.expand_as(chosen), abar)
@@ -67,4 +90,9 @@ def objective(
     loss_orth = torch.zeros_like(loss_ddpm)
     if static.shape[-1] == dynamic.shape[-1]:
         loss_orth = losses.orthogonality_loss(static, dynamic)
-    return Objective(loss_ddpm + args.orthogonality_weight * loss_orth, loss_ddpm, loss_orth, per_clip)
+    loss = loss_ddpm + args.orthogonality_weight * loss_orth
+    loss_swap = torch.zeros_like(loss_ddpm)
+    if static_of_swaps is not None:
+        loss_swap = losses.swap_loss(static_of_swaps, static.detach().roll(1, dims=0))
+        loss = loss + args.swap_weight * loss_swap
+    return Objective(loss, loss_ddpm, loss_orth, loss_swap, per_clip)

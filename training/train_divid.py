@@ -24,7 +24,7 @@ from divid_diffusers import (
 
 
 NUM_BUCKETS = 4  # of timesteps: the loss at high noise and at low noise are different things
-MODEL_FLAGS = ("prediction_type", "pixel_shortcut", "shrink_input", "static_dropout", "dynamic_dropout")
+MODEL_FLAGS = ("prediction_type", "pixel_shortcut", "shrink_input", "first_frame", "static_dropout", "dynamic_dropout")
 Models = tuple[DiViDSequenceEncoder, DiViDUNet2DConditionModel, SharedNoiseDDPMScheduler]
 
 
@@ -50,7 +50,12 @@ class DiViDRecipe:
             self.args, place.step, place.micro_batch, place.rank, place.world_size, *self.frame_shape, num_timesteps
         ).to(clips.device)
         result = objective(trainee, clips, noise, self.noise_scheduler, self.args)
-        losses = {"loss": result.loss, "loss_ddpm": result.loss_ddpm, "loss_orth": result.loss_orth}
+        losses = {
+            "loss": result.loss,
+            "loss_ddpm": result.loss_ddpm,
+            "loss_orth": result.loss_orth,
+            "loss_swap": result.loss_swap,
+        }
         width = num_timesteps // NUM_BUCKETS
         for bucket in range(NUM_BUCKETS):
             name = f"loss_t/{bucket * width}-{(bucket + 1) * width - 1}"
@@ -67,7 +72,10 @@ class DiViDRecipe:
 
 
 def new_models(args, frame_shape: tuple[int, int], train_clips) -> Models:
-    encoder, unet = build_models(args.preset, *frame_shape, **{name: getattr(args, name) for name in MODEL_FLAGS})
+    fields = {name: getattr(args, name) for name in MODEL_FLAGS}
+    if args.dynamic_dim is not None:
+        fields["dynamic_dim"] = args.dynamic_dim
+    encoder, unet = build_models(args.preset, *frame_shape, **fields)
     if args.calibrate_tokens:
         calibrate(encoder, some_clips(train_clips, args, count=64))
     return encoder, unet, SharedNoiseDDPMScheduler(prediction_type=args.prediction_type)

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from .modeling_utils import StrictLoadingMixin
 
 
-FIRST_FRAME_TOKENS = ("context", "null", "noise")
+FIRST_FRAME_TOKENS = ("context", "null", "noise", "zero")
 
 
 @dataclass
@@ -64,7 +64,8 @@ class DiViDSequenceEncoder(StrictLoadingMixin, ModelMixin, ConfigMixin):
         num_attention_heads (`int`): heads of the self-attention over frames.
         first_frame (`str`): the token of the static frame, whose residual is zero. `"context"`: it goes through LSTM and
             attention like any other. `"null"`: a learned token that does not depend on the clip. `"noise"`: its residual is
-            N(0, I) while training and 0 at evaluation (DBSE's way). Our choice: the paper does not say.
+            N(0, I) while training and 0 at evaluation (DBSE's way). `"zero"`: it is subtracted from all tokens, `d_i - d_1`, so that
+            what is the same in all frames, as an identity is, cannot be in d. Our choice: the paper does not say.
     """
 
     _supports_gradient_checkpointing = True
@@ -152,6 +153,8 @@ class DiViDSequenceEncoder(StrictLoadingMixin, ModelMixin, ConfigMixin):
         hidden, _ = self.lstm(residuals)
         attended, _ = self.attention(hidden, hidden, hidden, need_weights=False)
         dynamic = self.dynamic_proj(self.norm(hidden + attended))
+        if self.config.first_frame == "zero":
+            dynamic = dynamic - dynamic[:, static_frame : static_frame + 1]
         if self.config.first_frame == "null":
             is_static = torch.arange(dynamic.shape[1], device=dynamic.device) == static_frame
             dynamic = torch.where(is_static[None, :, None], self.first_token.to(dynamic.dtype), dynamic)

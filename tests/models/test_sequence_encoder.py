@@ -103,6 +103,15 @@ def test_a_noise_first_token_is_drawn_anew_in_training_and_absent_in_evaluation(
     assert torch.equal(encoder(clips).dynamic, plain(clips).dynamic)
 
 
+def test_with_a_zero_first_token_nothing_that_all_tokens_share_is_left():
+    encoder, clips = tiny_encoder(first_frame="zero"), random_clips(2, 4)
+    dynamic = encoder(clips, static_frame=1).dynamic
+    assert not dynamic[:, 1].any() and dynamic[:, 0].any()
+    with torch.no_grad():
+        encoder.dynamic_proj.bias += 7
+    torch.testing.assert_close(encoder(clips, static_frame=1).dynamic, dynamic)
+
+
 def test_motion_can_be_read_from_another_copy_of_the_clip():
     clips, recoloured = random_clips(1, 3).requires_grad_(), random_clips(1, 3, seed=1).requires_grad_()
     encoder = tiny_encoder()
@@ -118,7 +127,7 @@ def test_motion_can_be_read_from_another_copy_of_the_clip():
     ("overrides", "message"),
     [
         ({"sample_size": 15}, "`sample_size` \\(15\\) must be a multiple"),
-        ({"first_frame": "zero"}, "`first_frame` is 'zero'; choose one of context, null, noise"),
+        ({"first_frame": "last"}, "`first_frame` is 'last'; choose one of context, null, noise, zero"),
     ],
 )
 def test_a_configuration_that_cannot_work_is_refused(overrides, message):

@@ -4,19 +4,21 @@ import pytest
 import step_noise
 import torch
 from arguments import parse_args
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionOutput
 from objective import Trainee, objective
-from tiny import SIZE, random_clips, tiny_encoder, tiny_unet
+from tiny import SIZE, random_clips, random_tokens, tiny_encoder, tiny_unet
 
 from divid_diffusers import SharedNoiseDDPMScheduler
 
 
-def evaluate(*flags):
+def evaluate(*flags, with_model=False):
     torch.manual_seed(0)
     args = parse_args(["--num_frames", "3", "--train_batch_size", "2", *flags])
     model = Trainee(tiny_encoder(), tiny_unet(prediction_type=args.prediction_type))
     noise = step_noise.draw(args, 0, 0, 0, 1, 3, SIZE, 1000)
     scheduler = SharedNoiseDDPMScheduler(prediction_type=args.prediction_type)
-    return objective(model, random_clips(batch=2, frames=3), noise, scheduler, args)
+    result = objective(model, random_clips(batch=2, frames=3), noise, scheduler, args)
+    return (result, model) if with_model else result
 
 
 def test_the_loss_is_its_two_terms():
@@ -52,3 +54,40 @@ def test_timestep_bias_draws_high_noise_more_often():
     assert abs((uniform >= 900).float().mean() - 0.1) < 0.03
     assert abs((biased >= 900).float().mean() - 0.1 ** (1 / 3)) < 0.03
     assert 0 <= biased.min() and biased.max() <= 999
+
+
+def test_the_swap_loss_trains_the_decoder_and_the_tokens_it_decodes_and_not_the_eye_that_reads():
+    flags = ["--prediction_type", "sample", "--swap_weight", "0.5", "--orthogonality_weight", "0"]
+    result, model = evaluate(*flags, with_model=True)
+    assert torch.allclose(result.loss, result.loss_ddpm + 0.5 * result.loss_swap) and result.loss_swap > 0
+
+    def gradients(loss):
+        model.zero_grad()
+        loss.backward(retain_graph=True)
+        return {name: weight.grad for name, weight in model.named_parameters()}
+
+    reached = gradients(result.loss_swap)
+    assert all(reached[f"unet.{name}"] is not None for name in ("conv_out.weight", "conv_in.weight"))
+    assert reached["encoder.dynamic_proj.weight"].any() and reached["encoder.static_encoder.4.weight"].any()
+
+
+def test_the_eye_that_reads_swaps_is_fixed():
+    """With a decoder that ignores its tokens, the encoder has no way left to please the swap loss."""
+    torch.manual_seed(0)
+    model = Trainee(tiny_encoder(), lambda noisy, *_, **__: UNet2DConditionOutput(sample=noisy))
+    noise = torch.randn(2, 1, 3, SIZE, SIZE)
+    read = model.static_of_swaps(*random_tokens(), noise, 999)
+    assert read.shape == (2, 3, 16) and not read.requires_grad
+
+
+def test_without_a_swap_weight_nothing_is_swapped():
+    assert evaluate("--prediction_type", "sample").loss_swap == 0
+
+
+@pytest.mark.parametrize(
+    "flags", [["--prediction_type=epsilon"], ["--prediction_type=sample", "--train_batch_size=1"]]
+)
+def test_a_swap_loss_that_means_nothing_is_refused(flags, capsys):
+    with pytest.raises(SystemExit):
+        parse_args(["--swap_weight=1", *flags])
+    assert "--swap_weight needs --prediction_type sample" in capsys.readouterr().err
