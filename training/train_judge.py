@@ -30,12 +30,12 @@ def parse_args(argv=None):
     parser.add_argument("--factors", nargs="+", default=["identity", "action"], help="Labels to name.")
     parser.add_argument("--output_dir", type=Path, required=True)
     parser.add_argument("--num_frames", type=int, default=10, help="Frames per clip.")
-    parser.add_argument("--max_train_steps", type=int, default=3000)
+    parser.add_argument("--max_train_steps", type=int, default=2400)
     parser.add_argument("--train_batch_size", type=int, default=16)
     parser.add_argument("--learning_rate", type=float, default=1e-3)
     parser.add_argument("--adam_weight_decay", type=float, default=0.05)
-    parser.add_argument("--shift", type=int, default=6, help="Augmentation: pixels a clip is moved by, at most.")
-    parser.add_argument("--zoom", type=float, default=0.15, help="Augmentation: how much larger or smaller, at most.")
+    parser.add_argument("--shift", type=int, default=2, help="Augmentation: pixels a clip is moved by, at most.")
+    parser.add_argument("--zoom", type=float, default=0.04, help="Augmentation: how much larger or smaller, at most.")
     parser.add_argument(
         "--brightness", type=float, default=0.1, help="Augmentation: how much brighter or darker, at most."
     )

@@ -1,0 +1,45 @@
+"""Encode every clip of a folder into one table of features: `python examples/encode_folder.py my_videos features.parquet`.
+
+A row per clip: its file, s as the columns s0, s1, ..., and the mean of d over time as d0, d1, .... Needs `divid_diffusers[data]`.
+"""
+
+import argparse
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from tqdm.auto import tqdm
+
+from divid_diffusers import DiViDPipeline
+
+
+parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+parser.add_argument("folder", type=Path)
+parser.add_argument("output", type=Path, help="A Parquet file; pandas.read_parquet reads it.")
+parser.add_argument("--model", default=str(Path(__file__).parent / "divid-puppets-tiny"))
+parser.add_argument("--pattern", default="**/*", help="Which files, such as **/*.mp4")
+args = parser.parse_args()
+files = sorted(path for path in args.folder.glob(args.pattern) if path.is_file())
+if not files:
+    raise SystemExit(f"There is no file {args.pattern} in {args.folder}.")
+
+pipe = DiViDPipeline.from_pretrained(args.model)
+names, rows = [], []
+for path in tqdm(files, unit="clip"):
+    try:
+        with torch.no_grad():
+            tokens = pipe.encode(str(path))
+    except ValueError as error:  # not a clip: the others still are
+        print(f"Skipped: {error}")
+        continue
+    names.append(str(path.relative_to(args.folder)))
+    rows.append(torch.cat([tokens.static[0], tokens.dynamic[0].mean(dim=0)]).cpu())
+if not rows:
+    raise SystemExit(f"None of the {len(files)} files of {args.folder} is a clip.")
+
+width = pipe.encoder.config.static_dim
+table = torch.stack(rows).float().numpy()
+columns = {"file": names} | {(f"s{i}" if i < width else f"d{i - width}"): table[:, i] for i in range(table.shape[1])}
+pq.write_table(pa.table(columns), args.output)
+print(f"Wrote {len(rows)} clips to {args.output}.")

@@ -1,0 +1,34 @@
+"""Fine-tune a checkpoint on a folder of videos: `python examples/fine_tune.py my_videos outputs/mine`.
+
+Prepares the clips and trains on them, as the two commands it prints would. Needs `divid_diffusers[data,training]`.
+"""
+
+import argparse
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+
+HERE = Path(__file__).parent
+parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+parser.add_argument("videos", help="A folder of videos, of one person, animal or thing each.")
+parser.add_argument("output_dir")
+parser.add_argument("--model", default=str(HERE / "divid-puppets-tiny"), help="Where training starts.")
+parser.add_argument("--max_train_steps", default="2000")
+args, training_flags = parser.parse_known_args()  # others go to train_divid.py
+
+dataset = str(Path(args.output_dir) / "clips")
+commands = [
+    [sys.executable, HERE.parent / "training" / "prepare_videos.py", "--input", args.videos, "--output_dir", dataset],
+    [
+        *("accelerate", "launch", HERE.parent / "training" / "train_divid.py"),
+        *("--dataset", dataset, "--pretrained_model_name_or_path", args.model, "--output_dir", args.output_dir),
+        *("--max_train_steps", args.max_train_steps, "--learning_rate", "2e-4", "--num_inference_steps", "10"),
+        *training_flags,
+    ],
+]
+for command in (list(map(str, words)) for words in commands):
+    print("$", shlex.join(command), flush=True)
+    if code := subprocess.run(command).returncode:
+        raise SystemExit(code)

@@ -1,0 +1,27 @@
+"""Encode a clip into its tokens and decode it again: `python examples/reconstruct.py [CLIP]`, without a clip one of a puppet."""
+
+import argparse
+from pathlib import Path
+
+import torch
+
+from divid_diffusers import DiViDPipeline, export_clip
+from divid_diffusers.data.puppets import Puppets
+
+
+parser = argparse.ArgumentParser(description=__doc__)
+parser.add_argument("clip", nargs="?", help="A video, GIF or folder of frames.")
+parser.add_argument("--model", default=str(Path(__file__).parent / "divid-puppets-tiny"))
+parser.add_argument("--output", default="outputs/reconstruction.gif")
+args = parser.parse_args()
+
+pipe = DiViDPipeline.from_pretrained(args.model)
+clip = args.clip or Puppets(1, split="test")[0]["frames"]
+tokens = pipe.encode(clip)
+print(f"s: {tuple(tokens.static.shape)}, d: {tuple(tokens.dynamic.shape)}")
+
+# From pure noise: all that is seen comes from the tokens.
+decoded = pipe.reconstruct(clip, generator=torch.Generator().manual_seed(0)).frames[0]
+Path(args.output).parent.mkdir(parents=True, exist_ok=True)
+export_clip(decoded, args.output)
+print(f"Look at {args.output}.")

@@ -1,0 +1,80 @@
+"""Every example runs as it stands, is short, and does what it says."""
+
+import runpy
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from media import write_video
+from PIL import Image
+
+from divid_diffusers.data.puppets import Puppets
+
+
+EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.py"))
+
+
+def run(name, *words, monkeypatch):
+    path = next(path for path in EXAMPLES if path.stem == name)
+    monkeypatch.setattr(sys, "argv", [str(path), *map(str, words)])
+    runpy.run_path(str(path), run_name="__main__")
+
+
+def frames(path):
+    return Image.open(path).n_frames
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_an_example_is_short_enough_to_read(path):
+    assert len(path.read_text().splitlines()) < 60
+
+
+def test_swap(tmp_path, monkeypatch, capsys):
+    run("swap", "--output_dir", tmp_path, "--num_people=2", "--num_motions=2", monkeypatch=monkeypatch)
+    assert frames(tmp_path / "swap.gif") == 10 and "identity kept" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["reconstruct", "interpolate", "animate"])
+def test_pictures(name, tmp_path, monkeypatch):
+    target = tmp_path / "new" / "clip.gif"
+    run(name, "--output", target, monkeypatch=monkeypatch)
+    assert frames(target) == 10
+
+
+def test_reconstruct_a_clip_of_ones_own(tmp_path, monkeypatch):
+    write_video(tmp_path / "clip.mp4", Puppets(1, num_frames=7)[0]["frames"].permute(0, 2, 3, 1).numpy())
+    run("reconstruct", tmp_path / "clip.mp4", "--output", tmp_path / "clip.gif", monkeypatch=monkeypatch)
+    assert frames(tmp_path / "clip.gif") == 7
+
+
+def test_encode_folder_skips_what_is_no_clip(tmp_path, monkeypatch, capsys):
+    folder = tmp_path / "videos"
+    (folder / "below").mkdir(parents=True)
+    for i, place in enumerate((folder, folder / "below")):
+        write_video(place / "clip.mp4", Puppets(2)[i]["frames"].permute(0, 2, 3, 1).numpy())
+    (folder / "notes.mp4").write_text("no video")
+    run("encode_folder", folder, tmp_path / "features.parquet", monkeypatch=monkeypatch)
+    table = pq.read_table(tmp_path / "features.parquet")
+    assert table["file"].to_pylist() == ["below/clip.mp4", "clip.mp4"] and table.num_columns == 1 + 64 + 64
+    assert "Skipped:" in capsys.readouterr().out
+
+
+def test_classify_finds_motion_in_d_and_hair_in_s(monkeypatch, capsys):
+    run("classify", "--num_clips=90", monkeypatch=monkeypatch)
+    told = {
+        line.split(":")[0]: int(line.split(": ")[1].split("%")[0]) for line in capsys.readouterr().out.splitlines()
+    }
+    assert told["motion from d"] > 2 * told["motion from s"]
+    assert set(told) == {f"{label} from {token}" for label in ("motion", "long hair") for token in "sd"}
+
+
+def test_fine_tune_on_a_folder_of_videos(tmp_path, monkeypatch, capfd):
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    for i in range(6):
+        write_video(folder / f"clip{i}.mp4", Puppets(6)[i]["frames"].permute(0, 2, 3, 1).numpy())
+    flags = ["--num_frames=4", "--train_batch_size=2", "--validation_steps=0", "--report_to=none"]
+    run("fine_tune", folder, tmp_path / "mine", "--max_train_steps=1", *flags, monkeypatch=monkeypatch)
+    assert (tmp_path / "mine" / "model_index.json").is_file()
+    assert "train_divid.py --dataset" in capfd.readouterr().out
