@@ -1,4 +1,4 @@
-.PHONY: quality style test
+.PHONY: docs quality style test
 
 check_dirs := benchmarks divid_diffusers examples tests training setup.py
 
@@ -10,6 +10,11 @@ quality:
 style:
 	ruff check --fix $(check_dirs)
 	ruff format $(check_dirs)
+
+# The API reference, from the docstrings: build/api/index.html
+docs:
+	pdoc --docformat google --output-directory build/api divid_diffusers \
+		$(shell find divid_diffusers/data divid_diffusers/evaluation -name '[a-z]*.py' | sort | tr / . | sed 's/\.py$$//')
 
 test:
 	python -m pytest tests

