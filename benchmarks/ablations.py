@@ -19,8 +19,8 @@ import torch
 
 from divid_diffusers import DiViDPipeline
 from divid_diffusers.data.puppets import Puppets
-from divid_diffusers.evaluation.puppet_swap import score_swaps
 from divid_diffusers.evaluation.reconstruction import motion_error, psnr
+from divid_diffusers.evaluation.true_swap import PuppetTruth, score_true_swaps
 
 
 TRAINING = Path(__file__).parents[1] / "training"
@@ -64,9 +64,12 @@ def main() -> None:
             pipe(static, tokens.dynamic, generator=torch.Generator().manual_seed(0), output_type="pt").frames
             for static in (tokens.static, tokens.static.roll(-1, dims=0))
         ]
-        swap = score_swaps(decode[1], donors, test)
-        row = [psnr(truth, decode[0]).mean(), motion_error(truth, decode[0]).mean(), swap.psnr, swap.motion_error]
-        cells = [f"{value:.2f}" for value in row] + [f"{swap.identity_kept:.0%}", f"{swap.motion_kept:.0%}"]
+        swap = score_true_swaps(decode[1], donors, test, PuppetTruth(truth.shape[1]))["swaps"]
+        row = [psnr(truth, decode[0]).mean(), motion_error(truth, decode[0]).mean()]
+        row += [swap["psnr"][0], swap["motion_error"][0]]
+        cells = [f"{value:.2f}" for value in row] + [
+            f"{swap[kept][0]:.0%}" for kept in ("identity_kept", "motion_kept")
+        ]
         print(f"| {variant or 'the config'} | {' | '.join(cells)} |", flush=True)
 
 

@@ -13,7 +13,7 @@ from divid_diffusers.evaluation.label_free import (
     scorable_features,
     score_label_free,
 )
-from divid_diffusers.evaluation.puppet_swap import render_clip
+from divid_diffusers.evaluation.true_swap import PuppetTruth
 
 
 transformers = pytest.importorskip("transformers", reason="label-free scores are an extra")
@@ -73,7 +73,7 @@ def donors():
     """Static donors, motion donors and the true swaps."""
     items = [Puppets(5, split="test", num_frames=6)[i] for i in range(5)]
     static, motion = items, items[2:] + items[:2]
-    swaps = [render_clip(s["identity"], m["action"], m["motion_seed"], 6) for s, m in zip(static, motion)]
+    swaps = list(map(PuppetTruth(6), static, motion))
     return *(torch.stack([item["frames"] for item in group]) / 255 for group in (static, motion)), torch.stack(swaps)
 
 
