@@ -15,19 +15,22 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import product
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
 
 from ..data.mhad import Recording
 from ..data.mhad_skeleton import read_skeleton, retarget
-from ..data.prepared import PreparedClips
 from ..data.puppets import MOTIONS, Appearance, Puppets, draw, render
 from ..data.sampling import sample_frame_indices
 from .reconstruction import motion_error, perceptual_distance, psnr, ssim
 from .statistics import mean_interval
 from .swap_test import share
+
+
+if TYPE_CHECKING:  # it needs the extra `data`, and Puppets do not
+    from ..data.prepared import PreparedClips
 
 
 SHOWN = ("swaps", "copy of the static donor", "copy of the dynamic donor")
@@ -133,7 +136,7 @@ def cut(frames: torch.Tensor, num_frames: int) -> torch.Tensor:
     return frames[sample_frame_indices(len(frames), num_frames)].float() / 255
 
 
-def true_clips(clips: Puppets | PreparedClips, num_frames: int, recordings: str | Path | None = None) -> TrueClips:
+def true_clips(clips: "Puppets | PreparedClips", num_frames: int, recordings: str | Path | None = None) -> TrueClips:
     """
     The true clips of a set, of `num_frames` evenly spaced frames.
 
@@ -193,7 +196,7 @@ class SkeletonTruth:
     Raises ValueError for recordings that cannot be read, or lack one of the set's. They take 30 MB of memory.
     """
 
-    def __init__(self, clips: PreparedClips, recordings: str | Path, num_frames: int):
+    def __init__(self, clips: "PreparedClips", recordings: str | Path, num_frames: int):
         self.num_frames, self.people = num_frames, clips.labels["identity"]
         read, damaged = read_recordings(Path(recordings))
         self.skeletons = {recording.clip_id: skeleton for recording, skeleton in read.items()}
@@ -265,7 +268,7 @@ class SpritesTruth:
     Raises ValueError where a character performs an action twice or not at all: which clip is the true one?
     """
 
-    def __init__(self, clips: PreparedClips, num_frames: int):
+    def __init__(self, clips: "PreparedClips", num_frames: int):
         self.clips, self.num_frames = clips, num_frames
         columns = clips.dataset.with_format(None)
         shown = list(zip(columns["identity"], columns["action"]))
