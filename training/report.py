@@ -181,7 +181,7 @@ def write_report(folder: Path) -> str:
     """Writes tables.md and the plots beside results.json, and returns the text."""
     results = json.loads((folder / "results.json").read_text())
     shared = results["settings"]
-    judge = shared["judge"]["describe"] if shared["judge"] else "no judge"
+    judge = shared["judge"]["describe"] if shared["judge"] else "No judge"
     models = [
         [name, f"{model['parameters'] / 1e6:.2f} M", f"`{model['weights']}`"]
         for name, model in results["models"].items()
@@ -189,7 +189,7 @@ def write_report(folder: Path) -> str:
     text = f"""# {shared["dataset"]}
 
 {shared["num_clips"]} held-out clips of {shared["num_frames"]} frames, {shared["num_pairs"]} ordered pairs, seed {shared["seed"]}; accuracies in %, 95 % intervals.
-The {judge}.
+{judge[0].upper()}{judge[1:]}.
 
 {table(["model", "parameters", "weights"], models)}"""
     for heading, part in PARTS.items():
