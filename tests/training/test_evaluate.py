@@ -93,7 +93,7 @@ def test_the_tables_come_from_the_json_alone_and_name_the_judges_accuracy(measur
     assert text == (out / "tables.md").read_text()
     joint = results["models"]["dbse"]["sections"]["swap"]["result"]["swaps"]["all"]["joint"]
     assert "| **dbse, swaps** | 7 | " in text and report.share(joint) in text
-    assert "judge of bars, on 8 real held-out clips: action 100.0 % [70.0, 100.0]" in text
+    assert "Judge of bars, on 8 real held-out clips: action 100.0 % [70.0, 100.0]" in text
     assert (tmp_path / "bottleneck_divid.png").stat().st_size > 1000
 
 
