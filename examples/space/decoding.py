@@ -1,0 +1,157 @@
+"""What the page asks of the model. On ZeroGPU each of these functions is lent a GPU while it runs."""
+
+try:
+    import spaces  # ZeroGPU: before torch
+except ImportError:
+    spaces = None
+
+import functools
+import math
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+
+import gradio as gr
+import numpy as np
+import torch
+from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, UniPCMultistepScheduler
+
+from divid_diffusers import DiViDPipeline
+from divid_diffusers.evaluation.routing_maps import routing_maps
+
+
+SAMPLERS = {
+    "DDIM": DDIMScheduler,
+    "DPM-Solver++": DPMSolverMultistepScheduler,
+    "UniPC": UniPCMultistepScheduler,
+}
+MAX_STEPS, MAX_GUIDANCE, MAX_SEED = 50, 4.0, 2**31 - 1
+MAX_SECONDS = 300  # for one request
+EMBEDDED = Path(__file__).resolve().parents[1] / "divid-puppets-tiny"
+
+
+def on_gpu(function: Callable) -> Callable:
+    """A process of ZeroGPU hands back a `gr.Error` as it is, and of other exceptions nothing but their type."""
+
+    @functools.wraps(function)
+    def in_sentences(*args):
+        try:
+            return function(*args)
+        except (ValueError, TypeError) as error:
+            raise gr.Error(str(error), print_exception=False) from None
+
+    return spaces.GPU(duration=60)(in_sentences) if spaces else in_sentences
+
+
+def load_pipeline() -> DiViDPipeline:
+    """The checkpoint that DIVID_MODEL names, a folder or a Hub name; in the repository, by default, the embedded one."""
+    name = os.environ.get("DIVID_MODEL") or str(EMBEDDED)
+    if name == str(EMBEDDED) and not EMBEDDED.is_dir():
+        raise SystemExit(
+            "Which model? Set DIVID_MODEL to a folder or a name on the Hub (on a Space: Settings, Variables)."
+        )
+    pipe = DiViDPipeline.from_pretrained(name)
+    return pipe.to("cuda" if torch.cuda.is_available() else "cpu")
+
+
+PIPE = load_pipeline()  # at start-up, as ZeroGPU wants it
+SIZE = PIPE.encoder.config.sample_size
+DEFAULT_STEPS = min(PIPE.config.num_inference_steps, MAX_STEPS)
+# The scale at 1 is the only one that a checkpoint trained without null tokens takes.
+TAKES_GUIDANCE = {"static": bool(PIPE.unet.config.static_dropout), "dynamic": bool(PIPE.unet.config.dynamic_dropout)}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What stands under "Advanced". Raises ValueError, a sentence, for what a page cannot send but a script can."""
+
+    sampler: str
+    steps: int
+    seed: int
+    static_guidance: float
+    dynamic_guidance: float
+
+    def __post_init__(self):
+        if self.sampler not in SAMPLERS:
+            raise ValueError(f"There is no sampler {self.sampler!r}: choose one of {', '.join(SAMPLERS)}.")
+        for name, value, low, high in (
+            ("number of steps", self.steps, 1, MAX_STEPS),
+            ("seed", self.seed, 0, MAX_SEED),
+            ("static guidance", self.static_guidance, 0, MAX_GUIDANCE),
+            ("dynamic guidance", self.dynamic_guidance, 0, MAX_GUIDANCE),
+        ):
+            if value is None or not math.isfinite(value) or not low <= value <= high:
+                raise ValueError(f"The {name} must be a number from {low:g} to {high:g}.")
+
+
+@on_gpu
+def swap(identities: list[np.ndarray], motions: list[np.ndarray], settings: Settings, progress: Callable) -> list:
+    """Every identity with every motion, identities first: clips are `(N, H, W, 3)` uint8, as are those returned."""
+    with torch.no_grad():
+        static = PIPE.encode(identities).static
+        dynamic = list(PIPE.encode(motions).dynamic)
+    pairs = list(product(range(len(identities)), range(len(motions))))
+    tokens = static[[i for i, _ in pairs]], [dynamic[j] for _, j in pairs]
+    return [to_array(clip) for clip in decode(*tokens, settings, progress).frames]
+
+
+@on_gpu
+def interpolate(
+    a: np.ndarray, b: np.ndarray, factor: str, position: float, settings: Settings, progress: Callable
+) -> np.ndarray:
+    """The clip at `position` (0: a, 1: b) of the line between two clips of equal length in one factor; the other is a's."""
+    with torch.no_grad():
+        tokens_a, tokens_b = PIPE.encode(a), PIPE.encode(b)
+    static, dynamic = tokens_a.static, tokens_a.dynamic
+    if factor == "identity":
+        static = torch.lerp(static, tokens_b.static, position)
+    else:
+        dynamic = torch.lerp(dynamic, tokens_b.dynamic, position)
+    return to_array(decode(static, dynamic, settings, progress).frames[0])
+
+
+@on_gpu
+def route(
+    identity: np.ndarray, motion: np.ndarray, settings: Settings, progress: Callable
+) -> tuple[np.ndarray, torch.Tensor]:
+    """A swap, and for each step and frame the weight on the static token, `(steps, N, H, W)`, at the finest resolution."""
+    with torch.no_grad():
+        static, dynamic = PIPE.encode(identity).static, PIPE.encode(motion).dynamic
+    output, maps = decode(static, dynamic, settings, progress, decoder=routing_maps)
+    return to_array(output.frames[0]), maps[max(maps)]
+
+
+def decode(static, dynamic, settings: Settings, progress: Callable, decoder: Callable | None = None):
+    """Through the pipeline, or through `decoder`, which is called with a pipeline and its arguments."""
+    # A pipeline of this request's own: the components are shared, the scheduler is not.
+    scheduler = SAMPLERS[settings.sampler].from_config(PIPE.scheduler.config)
+    pipe = DiViDPipeline(PIPE.encoder, PIPE.unet, scheduler)
+    pipe.set_progress_bar_config(disable=True)
+    frames_per_batch = 64
+    batches = math.ceil(sum(map(len, dynamic)) / frames_per_batch)
+    started = time.monotonic()
+
+    def on_step_end(pipe, step, timestep, tensors):
+        if time.monotonic() - started > MAX_SECONDS:
+            raise ValueError(
+                f"This took longer than {MAX_SECONDS} seconds and was stopped: ask for fewer frames or steps."
+            )
+        progress((step + 1, int(settings.steps) * batches), desc="Denoising", unit="steps")
+        return {}
+
+    options = {
+        "num_inference_steps": int(settings.steps),
+        "static_guidance_scale": settings.static_guidance,
+        "dynamic_guidance_scale": settings.dynamic_guidance,
+        "generator": torch.Generator().manual_seed(int(settings.seed)),
+        "frames_per_batch": frames_per_batch,
+        "callback_on_step_end": on_step_end,
+    }
+    return decoder(pipe, static, dynamic, **options) if decoder else pipe(static, dynamic, **options)
+
+
+def to_array(images: list) -> np.ndarray:
+    return np.stack([np.asarray(image.convert("RGB")) for image in images])

@@ -1,0 +1,230 @@
+"""What a script gets from the Space over HTTP: every endpoint, sentences for hostile files, twenty answers to twenty requests."""
+
+import threading
+import time
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hostile import write_hostile
+from uploads import Refused, read_upload
+
+from divid_diffusers import load_clip
+
+
+gradio_client = pytest.importorskip("gradio_client", reason="The Space needs gradio, which brings gradio_client")
+
+QUICK = {"frames": 3, "steps": 1}
+
+
+@pytest.fixture
+def connect(server, tmp_path):
+    """Makes clients, and ends their sessions after the test."""
+    clients = []
+
+    def client():
+        clients.append(
+            gradio_client.Client(
+                server.url, verbose=False, download_files=str(tmp_path / "answers"), httpx_kwargs={"timeout": 200}
+            )
+        )
+        return clients[-1]
+
+    yield client
+    for each in clients:
+        each.close()
+
+
+@pytest.fixture
+def client(connect):
+    return connect()
+
+
+def file(path):
+    return gradio_client.handle_file(str(path))
+
+
+def shape(path):
+    """(frames, height, width) of what was answered."""
+    clip = load_clip(path)
+    return len(clip), clip[0].height, clip[0].width
+
+
+def refusal(client, *arguments, api_name="/swap", **options):
+    with pytest.raises(gradio_client.exceptions.AppError) as refused:
+        client.predict(*arguments, api_name=api_name, **(QUICK | options))
+    return str(refused.value)
+
+
+def test_every_endpoint_answers(client, clips, tmp_path):
+    person, motion = map(file, clips)
+    image = tmp_path / "person.png"
+    load_clip(clips[0])[0].save(image)
+
+    swapped = client.predict(person, motion, **QUICK, api_name="/swap")
+    assert shape(swapped) == (3, 256, 256)
+    assert shape(client.predict(file(image), motion, **QUICK, api_name="/swap")) == (3, 256, 256)
+    assert shape(client.predict(file(image), motion, **QUICK, api_name="/animate")) == (3, 256, 256)
+    beside = client.predict(person, **QUICK, api_name="/reconstruct")
+    assert shape(beside)[0] == 3 and shape(beside)[2] > 1.8 * shape(beside)[1]
+    _, height, width = shape(client.predict([person, file(image)], [motion], **QUICK, api_name="/swap_grid"))
+    assert 1.4 < height / width < 1.6  # two rows and one column, and what they are made of
+    for factor in ("identity", "motion"):
+        between = client.predict(person, motion, factor, 0.25, **QUICK, api_name="/interpolate")
+        assert 2.8 < shape(between)[2] / shape(between)[1] < 3.2
+    video, picture = client.predict(person, motion, frames=3, steps=3, api_name="/what_goes_where")
+    assert shape(video)[0] == 3 and shape(picture) == (1, 3 * 192, 3 * 192)
+
+    names = {f"/{name}" for name in ("swap", "reconstruct", "swap_grid", "interpolate", "animate", "what_goes_where")}
+    described = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
+    assert set(described) == names  # and nothing that was not meant to be one
+
+
+def test_settings_are_heeded(client, clips):
+    person, motion = map(file, clips)
+
+    def frames(**options):
+        answer = client.predict(person, motion, **(QUICK | options), api_name="/swap")
+        return np.stack([np.asarray(frame) for frame in load_clip(answer)])
+
+    plain = frames()
+    assert np.array_equal(plain, frames())
+    for options in (
+        {"seed": 1},
+        {"steps": 2},
+        {"sampler": "UniPC", "steps": 3},
+        {"sampler": "DPM-Solver++", "steps": 2},
+        {"static_guidance": 2},
+        {"dynamic_guidance": 2},
+    ):
+        assert not np.array_equal(plain, frames(**options)), options
+    assert "greater than maximum value 50" in refusal(client, person, motion, steps=51)
+    assert "not in the list of choices" in refusal(client, person, motion, sampler="none")
+
+
+def test_hostile_uploads_are_refused_and_the_server_lives(client, clips, tmp_path, server):
+    person, motion = map(file, clips)
+    for path, sentence in write_hostile(tmp_path).items():
+        if Path(path).name == "big.mp4":
+            continue  # refused while it is being sent, see below
+        said = refusal(client, person, file(path))
+        assert said.startswith("The motion clip") and sentence in said, (path, said)
+    with pytest.raises(Exception, match="413|maximum allowed size"):
+        client.predict(person, file(tmp_path / "big.mp4"), **QUICK, api_name="/swap")
+    assert "There are 5 identity clips" in refusal(client, [person] * 5, [motion], api_name="/swap_grid")
+    assert shape(client.predict(person, motion, **QUICK, api_name="/swap")) == (3, 256, 256)
+    assert "Traceback" not in server.log.read_text()
+
+
+def test_path_tricks_reach_nothing(client, clips, server):
+    content = Path(clips[0]).read_bytes()
+    for name in (
+        "../../../../etc/cron.d/clip.mp4",
+        "/etc/passwd",
+        "..%2f..%2fclip.mp4",
+        "..\\..\\clip.mp4",
+        "..",
+        "c:clip",
+    ):
+        body = (
+            f'--b\r\nContent-Disposition: form-data; name="files"; filename="{name}"\r\n'
+            "Content-Type: video/mp4\r\n\r\n"
+        ).encode()
+        request = urllib.request.Request(
+            f"{server.url}/gradio_api/upload",
+            body + content + b"\r\n--b--\r\n",
+            {"Content-Type": "multipart/form-data; boundary=b"},
+        )
+        try:
+            answer = urllib.request.urlopen(request).read().decode()
+        except urllib.error.HTTPError as error:
+            assert error.code == 400, name
+        else:
+            stored = Path(answer.strip('[]"'))
+            assert server.folder in stored.resolve().parents and stored.read_bytes() == content, name
+    motion = file(clips[1])
+    for path in ("/etc/passwd", "../../../../etc/passwd", f"{server.folder}/uploads/../log.txt", str(server.log)):
+        said = refusal(client, {"path": path, "meta": {"_type": "gradio.FileData"}}, motion)
+        assert "was not uploaded by a user" in said, said
+    link = {"path": "http://127.0.0.1/clip.mp4", "meta": {"_type": "gradio.FileData"}}
+    assert "Links are not followed here" in refusal(client, link, motion)
+
+
+def resident(pid):
+    """Megabytes of memory that a process has, which Linux tells."""
+    status = Path(f"/proc/{pid}/status")
+    if not status.exists():
+        pytest.skip("This system does not say how much memory a process has.")
+    return int(status.read_text().split("VmRSS:")[1].split()[0]) / 1024
+
+
+def test_twenty_requests_at_once(client, clips, server):
+    """None is lost, memory does not grow, and the page is served meanwhile."""
+    person, motion = map(file, clips)
+    jobs = [client.submit(person, motion, seed=seed, **QUICK, api_name="/swap") for seed in range(20)]
+    memory, served = [], 0
+    while not all(job.done() for job in jobs):
+        memory.append((sum(job.done() for job in jobs), resident(server.pid)))
+        with urllib.request.urlopen(server.url) as page:
+            served += page.status == 200 and b"DiViD" in page.read()
+        time.sleep(0.2)
+    answers = [load_clip(job.result()) for job in jobs]
+    assert len({np.asarray(clip[0]).tobytes() for clip in answers}) == 20  # each its own
+    assert served > 0
+    memory.append((20, resident(server.pid)))
+    first_half = next(megabytes for done, megabytes in memory if done >= 10)
+    assert memory[-1][1] < first_half + 50, memory
+
+
+def test_other_work_goes_on_while_the_model_is_busy(connect, clips, server):
+    """A long request of one visitor: another's page opens before it is over."""
+    person, motion = map(file, clips)
+    job = connect().submit([person] * 2, [motion] * 2, frames=9, steps=10, api_name="/swap_grid")
+    while not job.status().code.value.startswith(("PROCESSING", "ITERATING", "PROGRESS")) and not job.done():
+        time.sleep(0.05)
+    with urllib.request.urlopen(server.url) as page:
+        assert page.status == 200
+    assert not job.done()
+    assert job.result()
+
+
+def test_nothing_is_kept_after_a_session(connect, clips, server):
+    client, other = connect(), connect()
+    before = set(server.files())
+    client.predict(*map(file, clips), **QUICK, api_name="/swap")
+    shared = other.predict(file(clips[0]), **QUICK, api_name="/reconstruct")
+    kept = set(server.files()) - before
+    assert len([path for path in kept if "results" in path.parts]) == 2
+    client.close()
+    while any(Path(clips[1]).name == path.name for path in server.files()):  # pytest's timeout is the limit
+        time.sleep(0.1)
+    assert other.predict(file(clips[0]), **QUICK, api_name="/reconstruct") and shared
+    other.close()
+    while set(server.files()) & kept:
+        time.sleep(0.1)
+
+
+def test_a_session_that_leaves_takes_its_own_results_only(connect, clips, server):
+    clients = [connect(), connect()]
+    threads = [
+        threading.Thread(target=client.predict, args=[file(clips[0])], kwargs=QUICK | {"api_name": "/reconstruct"})
+        for client in clients
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    before = len([path for path in server.files() if "results" in path.parts])
+    clients[0].close()
+    while len([path for path in server.files() if "results" in path.parts]) >= before:
+        time.sleep(0.1)
+    assert clients[1].predict(file(clips[0]), **QUICK, api_name="/reconstruct")
+
+
+def test_reading_is_the_same_here_and_there(clips):
+    """The clips of these tests are within the limits: what is refused above is refused for what it is."""
+    for path in clips:
+        assert len(read_upload(path, "clip", 64, 5)[0]) == 5
+    with pytest.raises(Refused):
+        read_upload("", "clip", 64, 5)
