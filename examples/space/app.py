@@ -9,7 +9,7 @@ import endpoints
 import gradio as gr
 from decoding import MAX_GUIDANCE, MAX_SEED, MAX_STEPS
 from endpoints import MAX_FRAMES, MAX_GRID
-from pictures import draw_examples
+from pictures import EXAMPLE_FPS, draw_examples, preview
 from uploads import MAX_BYTES, MAX_SECONDS
 
 
@@ -20,8 +20,10 @@ CLIPS = ["video", "image"]  # a GIF is an image to a file chooser
 
 CSS = """
 .gradio-container { width: 100% !important; max-width: 1100px !important; margin: 0 auto !important; }
-.shown video, .shown img { max-height: 60vh; object-fit: contain; }
-.shown img { image-rendering: pixelated; }
+.preview figure { margin: 0; text-align: center; }
+.preview img { display: block; width: 200px; margin: 0 auto; }
+.preview img, .result img { image-rendering: pixelated; }
+.result video, .result img { max-height: 60vh; object-fit: contain; }
 .result [data-testid="block-label"] { position: relative; width: fit-content; margin-bottom: 6px; }
 """
 INTRODUCTION = """# DiViD: this person, that motion
@@ -62,22 +64,22 @@ def upload_box(label: str, name: str, kinds: list[str], value, count: str = "sin
 
 def clip_input(label: str, tab: str, first: int, still: bool = False) -> gr.File:
     """An upload, what the model sees of it, and examples, of which `first` stands there when the page opens."""
-    name = f"{tab}_{label.lower().replace(' ', '_')}"
+    name, spoken = f"{tab}_{label.lower().replace(' ', '_')}", label[0].lower() + label[1:]
     files = [example.image if still else example.clip for example in EXAMPLES]
-    views = [example.image if still else example.preview for example in EXAMPLES]
+    views = [
+        preview(example.frames[:1] if still else example.frames, EXAMPLE_FPS, f"The {spoken}, as the model sees it")
+        for example in EXAMPLES
+    ]
     with gr.Column(min_width=280):
         box = upload_box(label, name, ["image"] if still else CLIPS, files[first])
-        view = gr.Image(
-            views[first], label=f"{label}, as the model sees it", interactive=False, height=220, buttons=[],
-            elem_classes="shown", elem_id=f"{name}_preview",
-        )  # fmt: skip
+        view = gr.HTML(views[first], elem_id=f"{name}_preview", elem_classes="preview")
         examples = gr.Dataset(
             components=[gr.Textbox(visible=False)], samples=[[example.name] for example in EXAMPLES], type="index",
             label=f"Examples: {label}", layout="gallery", elem_id=f"{name}_examples",
         )  # fmt: skip
 
     def uploaded(path, request: gr.Request):
-        return endpoints.preview(path, label[0].lower() + label[1:], request)
+        return endpoints.look(path, spoken, request)
 
     quiet = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
     examples.click(lambda index: (files[index], views[index]), examples, [box, view], **quiet)
@@ -116,7 +118,7 @@ def build() -> gr.Blocks:
         button = gr.Button(text, variant="primary", elem_id=f"{name}_button")
         outputs = [
             gr.Video(
-                label=shows, interactive=False, autoplay=True, loop=True, elem_id=f"{name}_result", elem_classes=["shown", "result"],
+                label=shows, interactive=False, autoplay=True, loop=True, elem_id=f"{name}_result", elem_classes="result",
                 buttons=["download"],
             )
         ]  # fmt: skip
@@ -126,7 +128,7 @@ def build() -> gr.Blocks:
                     label=picture,
                     interactive=False,
                     elem_id=f"{name}_picture",
-                    elem_classes=["shown", "result"],
+                    elem_classes="result",
                     buttons=["download"],
                 )
             )

@@ -10,7 +10,7 @@ import decoding
 import gradio as gr
 import numpy as np
 from decoding import SIZE, Settings
-from pictures import beside, enlarged, grid, routing_clip, routing_picture, write_preview
+from pictures import beside, enlarged, grid, preview, routing_clip, routing_picture
 from scratch import UPLOADS
 from sessions import Sessions
 from uploads import Refused, read_upload, spread
@@ -138,14 +138,13 @@ def what_goes_where(
         return video, str(picture)
 
 
-def preview(path: str | None, label: str, request: gr.Request) -> str | None:
-    """What the model will see of an upload; a bad one is refused as soon as it is there."""
+def look(path: str | None, label: str, request: gr.Request) -> str | None:
+    """What the model will see of an upload, as HTML; a bad one is refused as soon as it is there."""
     if path is None:
         return None
     SESSIONS.hold(request.session_hash, [path])
-    with answering(request) as folder:
-        clip, fps = read_upload(path, label, SIZE, MAX_FRAMES)
-        return str(write_preview(clip, folder / f"{uuid.uuid4().hex}.webp", fps))
+    with answering(request):
+        return preview(*read_upload(path, label, SIZE, MAX_FRAMES), f"The {label}, as the model sees it")
 
 
 def forget(request: gr.Request) -> None:

@@ -1,5 +1,7 @@
 """What is shown: example clips, previews, and results put side by side. Clips are uint8 `(N, H, W, 3)`."""
 
+import base64
+import io
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,31 +28,33 @@ RECORDINGS = {
 
 
 class Example(NamedTuple):
-    """A name for people, and three files: the clip, it as an animated picture, and its first frame."""
+    """A name for people, two files, the clip and its first frame, and the clip itself."""
 
     name: str
     clip: str
-    preview: str
     image: str
+    frames: np.ndarray
 
 
 def draw_examples(folder: Path) -> list[Example]:
     examples = []
     for name, (identity, motion) in RECORDINGS.items():
         path = folder / (name.lower().replace(", ", "_").replace(" ", "_") + ".mp4")
-        clip = render(Appearance.sample(identity), motion, seed=identity)
-        export_clip(clip, path, EXAMPLE_FPS)
-        preview = write_preview(clip, path.with_suffix(".webp"), EXAMPLE_FPS)
-        export_clip(enlarged(clip[:1], 4), path.with_suffix(".png"))
-        examples.append(Example(name, str(path), str(preview), str(path.with_suffix(".png"))))
+        frames = render(Appearance.sample(identity), motion, seed=identity)
+        export_clip(frames, path, EXAMPLE_FPS)
+        export_clip(enlarged(frames[:1], 4), path.with_suffix(".png"))
+        examples.append(Example(name, str(path), str(path.with_suffix(".png")), frames))
     return examples
 
 
-def write_preview(clip: np.ndarray, path: Path, fps: float) -> Path:
-    """An animated picture rather than a video: it plays by itself, everywhere, and a still image is one, too."""
-    images = [Image.fromarray(frame).resize((256, 256), Image.Resampling.NEAREST) for frame in clip]
-    images[0].save(path, save_all=True, append_images=images[1:], duration=round(1000 / fps), loop=0, lossless=True)
-    return path
+def preview(frames: np.ndarray, fps: float, caption: str) -> str:
+    """An animated picture in the page itself: it plays by itself, everywhere, and there is no file to be deleted."""
+    images, buffer = [Image.fromarray(frame) for frame in frames], io.BytesIO()
+    images[0].save(
+        buffer, "WEBP", save_all=True, append_images=images[1:], duration=round(1000 / fps), loop=0, quality=90
+    )
+    source = f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return f'<figure><img src="{source}" alt="{caption}"><figcaption>{caption}</figcaption></figure>'
 
 
 def enlarged(clip: np.ndarray, factor: int) -> np.ndarray:
