@@ -142,7 +142,7 @@ def build() -> gr.Blocks:
             action("Swap", endpoints.swap, inputs, "This person, that motion")
         with gr.Tab("Reconstruct"):
             inputs = [clip_input("Clip", "reconstruct", 2)]
-            action("Reconstruct", endpoints.reconstruct, inputs, "The original, and decoded from its tokens")
+            action("Reconstruct", endpoints.reconstruct, inputs, "Original and reconstruction")
         with gr.Tab("Swap grid"):
             with gr.Row():
                 paths = [example.clip for example in EXAMPLES]

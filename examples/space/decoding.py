@@ -53,7 +53,10 @@ def load_pipeline() -> DiViDPipeline:
         raise SystemExit(
             "Which model? Set DIVID_MODEL to a folder or a name on the Hub (on a Space: Settings, Variables)."
         )
-    pipe = DiViDPipeline.from_pretrained(name)
+    try:
+        pipe = DiViDPipeline.from_pretrained(name)
+    except (OSError, ValueError) as error:
+        raise SystemExit(f"DIVID_MODEL is {name}, which cannot be loaded: {' '.join(str(error).split())}") from None
     return pipe.to("cuda" if torch.cuda.is_available() else "cpu")
 
 
