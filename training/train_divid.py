@@ -72,10 +72,7 @@ class DiViDRecipe:
 
 
 def new_models(args, frame_shape: tuple[int, int], train_clips) -> Models:
-    fields = {name: getattr(args, name) for name in MODEL_FLAGS}
-    if args.dynamic_dim is not None:
-        fields["dynamic_dim"] = args.dynamic_dim
-    encoder, unet = build_models(args.preset, *frame_shape, **fields)
+    encoder, unet = build_models(args.preset, *frame_shape, **{name: getattr(args, name) for name in MODEL_FLAGS})
     if args.calibrate_tokens:
         calibrate(encoder, some_clips(train_clips, args, count=64))
     return encoder, unet, SharedNoiseDDPMScheduler(prediction_type=args.prediction_type)

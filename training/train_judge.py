@@ -2,8 +2,8 @@
 
     python training/train_judge.py --dataset data/mhad-depth --factors identity action --output_dir outputs/judge-mhad-depth
 
-The judge is saved with its accuracy on the test split in its config, and prints it with every score it gives. No choice is made on
-test clips: the last weights, averaged, are the ones that are kept. A stopped run starts anew; it is short.
+The judge is saved with its accuracy on the test split in its config, and prints it with every score it gives. The run makes no
+choice on test clips: the last weights, averaged, are the ones that are kept. A stopped run starts anew; it is short.
 """
 
 import argparse

@@ -31,7 +31,7 @@ def answering(request: gr.Request):
         raise gr.Error(str(error), print_exception=False) from None
     except gr.Error:
         raise
-    except Exception:
+    except Exception:  # the edge of the server: logged in full, and no visitor is shown a traceback
         logging.exception("A request failed.")
         raise gr.Error("Something broke on the server, not on your side: try again.", print_exception=False) from None
     finally:
@@ -49,6 +49,12 @@ def written(clip: np.ndarray, folder: Path, fps: float) -> str:
     return str(export_clip(clip, folder / f"{uuid.uuid4().hex}.mp4", fps))
 
 
+def donors(identity, motion, label: str, frames: int) -> tuple[np.ndarray, np.ndarray, float]:
+    """Clips of the static and of the dynamic donor, and the rate of the latter. The identity is read from one frame."""
+    person, _ = read_upload(identity, label, SIZE, 1)
+    return person, *read_upload(motion, "motion clip", SIZE, frames)
+
+
 def several(paths: list[str] | None, label: str, frames: int) -> list[tuple[np.ndarray, float]]:
     if not paths:
         raise Refused(f"There are no {label}s yet: upload some, or choose examples.")
@@ -64,8 +70,7 @@ def swap(
     """This person, that motion. identity: a video, GIF or image; motion: a video or GIF. Returns an mp4."""
     with answering(request) as folder:
         chosen = Settings(sampler, steps, seed, static_guidance, dynamic_guidance)
-        person, _ = read_upload(identity, "identity clip", SIZE, frames)
-        moves, fps = read_upload(motion, "motion clip", SIZE, frames)
+        person, moves, fps = donors(identity, motion, "identity clip", frames)
         return written(decoding.swap([person], [moves], chosen, progress)[0], folder, fps)
 
 
@@ -116,8 +121,7 @@ def animate(
     """An image moved by a clip. Returns an mp4."""
     with answering(request) as folder:
         chosen = Settings(sampler, steps, seed, static_guidance, dynamic_guidance)
-        person, _ = read_upload(image, "image", SIZE, 1)
-        moves, fps = read_upload(motion, "motion clip", SIZE, frames)
+        person, moves, fps = donors(image, motion, "image", frames)
         return written(decoding.swap([person], [moves], chosen, progress)[0], folder, fps)
 
 
@@ -129,8 +133,7 @@ def what_goes_where(
     the first, the middle and the last step."""
     with answering(request) as folder:
         chosen = Settings(sampler, steps, seed, static_guidance, dynamic_guidance)
-        person, _ = read_upload(identity, "identity clip", SIZE, frames)
-        moves, fps = read_upload(motion, "motion clip", SIZE, frames)
+        person, moves, fps = donors(identity, motion, "identity clip", frames)
         clip, maps = decoding.route(person, moves, chosen, progress)
         video = written(routing_clip(clip, maps), folder, fps)
         picture = Path(video).with_suffix(".png")

@@ -172,8 +172,36 @@ def test_nan_in_the_codes_is_a_sentence(folder, tmp_path):
         run(folder, tmp_path, "--sections", "swap", models=("broken",))
 
 
-@pytest.mark.parametrize("models", [["divid"], ["a=x", "a=y"], ["=x"]])
+@pytest.mark.parametrize("models", [["divid"], ["a=x", "a=y"], ["=x"], ["a/b=x"]])
 def test_models_need_names_of_their_own(models, capsys):
     with pytest.raises(SystemExit):
         evaluate.parse_args(["--models", *models, "--dataset=d", "--out=o"])
     assert "NAME=PATH" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flag", ["--num_pairs=-1", "--num_frames=1", "--num_clips=-3", "--seed=-1"])
+def test_numbers_that_mean_nothing_are_refused(flag, capsys):
+    with pytest.raises(SystemExit):
+        evaluate.parse_args(["--models", "a=x", "--dataset=d", "--out=o", flag])
+    assert "it must be at least" in capsys.readouterr().err
+
+
+def test_a_model_for_label_free_scores_that_cannot_be_had_is_told_before_the_work(folder, tmp_path):
+    with pytest.raises(SystemExit, match="cannot be loaded"):
+        run(folder, tmp_path / "out", f"--identity_model={tmp_path / 'nothing'}")
+    assert not (tmp_path / "out").exists()
+
+
+def test_results_that_are_damaged_are_not_overwritten(folder, tmp_path):
+    (tmp_path / "results.json").write_text("{")
+    with pytest.raises(SystemExit, match="is not what this script writes"):
+        run(folder, tmp_path, "--sections", "prior")
+    assert (tmp_path / "results.json").read_text() == "{"
+
+
+def test_label_free_scores_come_from_the_models_that_were_named(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(evaluate, "PretrainedFeatures", lambda name: lambda clips: clips.flatten(2))
+    results = run(folder, tmp_path, "--sections", "label_free", "--identity_model=eyes")
+    row = results["models"]["divid"]["sections"]["label_free"]["result"]["identity"]
+    assert row["num_scored"] == row["num_clips"] == 7 and results["settings"]["identity_model"] == "eyes"
+    assert "| divid | identity | eyes |" in (tmp_path / "tables.md").read_text()
