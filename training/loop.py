@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
+from uuid import uuid4
 
 import checkpoints
 import torch
 from accelerate import Accelerator
 from accelerate.logging import get_logger
-from accelerate.utils import ProjectConfiguration, set_seed
+from accelerate.utils import ProjectConfiguration, broadcast_object_list, set_seed
 from clips import some_clips, to_model_range
 from diffusers import DiffusionPipeline
 from diffusers.optimization import get_scheduler
@@ -97,9 +98,26 @@ def start(args) -> Accelerator:
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", level=logging.INFO)
     set_seed(args.seed)
     torch.set_flush_denormal(True)  # denormals slow a CPU down by an order of magnitude
+    open_output_dir(accelerator, output_dir)
+    return accelerator
+
+
+def open_output_dir(accelerator: Accelerator, output_dir: Path) -> None:
+    """Checkpoints are written by the first machine and resumed by all: on folders of their own they would drift apart unnoticed."""
+    name = broadcast_object_list([f".shared-{uuid4().hex}"])[0]
     if accelerator.is_main_process:
         output_dir.mkdir(parents=True, exist_ok=True)
-    return accelerator
+        (output_dir / name).touch()
+    accelerator.wait_for_everyone()
+    unseen = torch.tensor(0.0 if (output_dir / name).exists() else 1.0, device=accelerator.device)
+    unseen = int(accelerator.reduce(unseen, "sum").item())
+    if accelerator.is_main_process:
+        (output_dir / name).unlink()
+    if unseen:
+        raise SystemExit(
+            f"{unseen} of {accelerator.num_processes} processes do not see what the first writes to --output_dir {output_dir}: "
+            "give a folder on a disk that all machines share."
+        )
 
 
 def check_processes() -> None:

@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -142,6 +143,34 @@ def test_two_processes_train_as_one_with_the_whole_batch(tmp_path, monkeypatch, 
     pipes = [DiViDPipeline.from_pretrained(tmp_path / name) for name in ("one", "two")]
     for one, two in zip(pipes[0].unet.parameters(), pipes[1].unet.parameters()):
         torch.testing.assert_close(one, two, rtol=0, atol=3e-3)  # Adam turns a rounding error into a whole step
+
+
+def two_machines(first_dir, second_dir, **flags):
+    """Two launches that find each other, as on two machines; what each printed, and its exit code."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    runs = []
+    for rank, output_dir in enumerate((first_dir, second_dir)):
+        words = f"torch.distributed.run --nnodes=2 --node_rank={rank} --master_addr=127.0.0.1 --master_port={port}"
+        launcher = [sys.executable, "-m", *words.split(), "--nproc_per_node=1"]
+        environment = os.environ | {"ACCELERATE_USE_CPU": "true"}
+        runs.append(
+            subprocess.Popen(
+                command(output_dir, launcher, **flags),
+                env=environment,
+                text=True,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+            )
+        )
+    return [(run.communicate(timeout=200)[0], run.returncode) for run in runs]
+
+
+def test_machines_that_share_no_folder_are_refused(tmp_path):
+    (first, code), _ = two_machines(tmp_path / "one", tmp_path / "two")
+    assert code != 0 and "1 of 2 processes do not see what the first writes to --output_dir" in first
+    assert list((tmp_path / "one").iterdir()) == [] and not (tmp_path / "two").exists()
 
 
 def test_depth_clips_are_trained_on_with_every_option_and_validated(tmp_path):
