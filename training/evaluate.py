@@ -9,8 +9,6 @@ Whatever is measured is kept at once in `results.json`; a stopped run, or one wi
 """
 
 import argparse
-import hashlib
-import json
 import os
 import platform
 import re
@@ -25,6 +23,7 @@ from clips import evenly_spaced
 from diffusers import DiffusionPipeline
 from evaluation_sections import SECTIONS, Bench, LeftOut
 from report import write_report
+from results_file import fingerprint, open_results, save_results
 from swap_figure import draw_swap_figure
 
 from divid_diffusers import DiViDPipeline, SequentialVAEPipeline
@@ -35,7 +34,6 @@ from divid_diffusers.evaluation.protocol import PipelineDisentangler
 from divid_diffusers.evaluation.swap_test import check_labels, ordered_pairs
 from divid_diffusers.evaluation.true_swap import true_clips
 from divid_diffusers.models.judge import ClipJudge
-from divid_diffusers.pipelines.clip_writing import written_whole
 
 
 PIPELINES = {pipeline.__name__: pipeline for pipeline in (DiViDPipeline, SequentialVAEPipeline)}
@@ -147,12 +145,6 @@ def open_bench(args) -> Bench:
     )  # fmt: skip
 
 
-def fingerprint(path: str) -> str:
-    """Of the weights, where they are files here."""
-    files = sorted(Path(path).glob("*/*.safetensors"))
-    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16] if files else path
-
-
 def revision() -> str:
     """The git revision of this code, with a mark where it has been changed since."""
     command = [
@@ -192,30 +184,6 @@ def environment() -> dict[str, str]:
     return machine | {package: version(package) for package in packages}
 
 
-def open_results(path: Path, shared: dict) -> dict:
-    """What was measured before, if it was under the same settings."""
-    if not path.exists():
-        return {"settings": shared, "environment": environment(), "models": {}}
-    try:
-        results = json.loads(path.read_text())
-    except ValueError as error:
-        raise ValueError(
-            f"{path} is not what this script writes ({error}): delete it, or choose another --out."
-        ) from error
-    differing = [name for name in shared if results["settings"].get(name) != shared[name]]
-    if differing:
-        raise ValueError(
-            f"{path} was measured with other settings ({', '.join(differing)}), and one table cannot hold both: choose another "
-            "--out, or delete that file."
-        )
-    return results
-
-
-def save(results: dict, path: Path) -> None:
-    with written_whole(path) as partial:
-        partial.write_text(json.dumps(results, indent=1) + "\n")
-
-
 def measure(name: str, model: PipelineDisentangler, bench: Bench, results: dict, args) -> None:
     path = args.models[name]
     entry = results["models"].get(name)
@@ -235,7 +203,7 @@ def measure(name: str, model: PipelineDisentangler, bench: Bench, results: dict,
             found = {"left_out": str(reason)}
         seconds = round(time.perf_counter() - start, 1)
         entry["sections"][section] = found | {"seconds": seconds, "revision": revision()}
-        save(results, args.out / "results.json")
+        save_results(results, args.out / "results.json")
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -243,7 +211,7 @@ def main(argv: list[str] | None = None) -> None:
     torch.set_flush_denormal(True)
     try:
         bench = open_bench(args)
-        results = open_results(args.out / "results.json", settings(args, bench))
+        results = open_results(args.out / "results.json", settings(args, bench), environment())
         models = {name: load_model(name, path, args) for name, path in args.models.items()}
         for name, model in models.items():
             config = frame_config(model)

@@ -21,6 +21,7 @@ from huggingface_hub import EvalResult, HfApi, ModelCard
 from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError, OfflineModeIsEnabled
 from huggingface_hub.utils import validate_repo_id
 from PIL import Image
+from results_file import fingerprint
 
 import divid_diffusers
 from divid_diffusers.pipelines.remote_code import component_file, pipeline_file
@@ -50,6 +51,9 @@ def parse_args(argv=None):
     parser.add_argument("--repo_id", required=True, help="namespace/name, or a name in your own namespace.")
     parser.add_argument("--private", action="store_true", help="If the repository is new, only you can see it.")
     parser.add_argument("--examples", type=Path, nargs="+", default=[], metavar="PICTURE", help="Shown on the card.")
+    parser.add_argument(
+        "--results", type=Path, help="A results.json in which evaluate.py measured this run, for the card."
+    )
     parser.add_argument("--token", help="Default: the token of `hf auth login`, or HF_TOKEN.")
     parser.add_argument("--dry_run", action="store_true", help="Check everything, list what would be uploaded, stop.")
     return parser.parse_args(argv)
@@ -58,23 +62,66 @@ def parse_args(argv=None):
 # --- what a run says of itself -------------------------------------------------------------------------------------
 
 
-def metrics_from(run: Path, dataset: str) -> list[EvalResult]:
-    """The last figures of the run's own validation, on held-out clips of `dataset`; none if it had none."""
+def metrics_from(run: Path, card: ModelCard) -> list[EvalResult]:
+    """The last figures of the run's own validation, on held-out clips of the card's data set; none if it had none."""
+    datasets = card.data.get("datasets") or "unnamed"
+    dataset = datasets if isinstance(datasets, str) else datasets[0]
     file = run / "validation" / "figures.jsonl"
     lines = file.read_text().split("\n") if file.is_file() else []
     figures = [json.loads(line) for line in lines if line]
     return [
-        EvalResult(
-            task_type="video-to-video",
-            dataset_type=dataset,
-            dataset_name=f"{dataset}, held-out clips",
-            metric_type=name,
-            metric_name=METRICS[name],
-            metric_value=round(value, 4),
-        )
+        metric(dataset, name, METRICS[name], value)
         for name, value in (figures[-1] if figures else {}).items()
         if name in METRICS and math.isfinite(value)
     ]
+
+
+def metric(dataset: str, kind: str, name: str, value: float, **arguments) -> EvalResult:
+    return EvalResult(
+        task_type="video-to-video",
+        dataset_type=dataset,
+        dataset_name=f"{dataset}, held-out clips",
+        metric_type=kind,
+        metric_name=name,
+        metric_value=round(value, 4),
+        metric_args=arguments or None,
+    )
+
+
+def metrics_measured(run: Path, file: Path) -> list[EvalResult]:
+    """
+    What evaluate.py measured of these very weights, with n and the ends of 95 % intervals as arguments.
+
+    Raises:
+        ValueError: it is no results.json, or has no figures of these weights.
+    """
+    try:
+        results = json.loads(file.read_text())
+        dataset, models = results["settings"]["dataset"], results["models"].values()
+        sections = next((each["sections"] for each in models if each["weights"] == fingerprint(run)), None)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{file} is not a results.json of evaluate.py: {error!r}.") from error
+    found = {name: section["result"] for name, section in (sections or {}).items() if "result" in section}
+    metrics = []
+    if "swap" in found:
+        swaps = found["swap"]["swaps"]["all"]
+        for factor in ("static", "dynamic", "joint"):
+            value, low, high = swaps[factor]
+            name = f"Swaps, {factor} accuracy"
+            metrics.append(metric(dataset, f"swap_{factor}", name, value, n=swaps["n"], low=low, high=high))
+    if "reconstruction" in found:
+        decoded = found["reconstruction"]["from pure noise"]
+        for kind, name in METRICS.items():
+            value, half = decoded[kind]
+            metrics.append(metric(dataset, kind, name, value, n=decoded["n"], low=value - half, high=value + half))
+    if "leakage" in found:
+        above_chance = found["leakage"]["leakage"]["above_chance"]
+        metrics.append(metric(dataset, "leakage", "Leakage above chance", above_chance, n=found["leakage"]["n_test"]))
+    if not metrics:
+        raise ValueError(
+            f"{file} has no figures of the weights in {run}: measure them with evaluate.py, and publish the same folder."
+        )
+    return metrics
 
 
 def pictures_of(run: Path, examples: list[Path]) -> dict[str, Path]:
@@ -158,11 +205,10 @@ def save_half_precision(pipe: DiffusionPipeline, folder: Path) -> None:
     pipe.save_pretrained(folder, variant="fp16")
 
 
-def finished_card(card: ModelCard, run: Path, repo_id: str, pictures: list[str]) -> str:
+def finished_card(card: ModelCard, metrics: list[EvalResult], repo_id: str, pictures: list[str]) -> str:
     """The trainer's card, with the repository's name, the metrics, the pictures and the way to load it without this package."""
-    datasets = card.data.get("datasets") or "unnamed"
     card.data.model_name = repo_id.rpartition("/")[2]
-    card.data.eval_results = metrics_from(run, datasets if isinstance(datasets, str) else datasets[0]) or None
+    card.data.eval_results = metrics or None
     text = re.split(r"^## (?:Pictures|Without divid_diffusers)$", card.text, maxsplit=1, flags=re.MULTILINE)[0]
     text = re.sub(r'from_pretrained\("[^"]*"', f'from_pretrained("{repo_id}"', text)
     text = re.sub(r"^# .*$", f"# {card.data.model_name}", text, count=1, flags=re.MULTILINE).strip()
@@ -187,6 +233,7 @@ def publish(
     repo_id: str,
     private: bool = False,
     examples: list[Path] = [],
+    results: Path | None = None,
     token: str | None = None,
     dry_run: bool = False,
 ) -> str | None:
@@ -198,6 +245,7 @@ def publish(
         repo_id: "namespace/name", or a name in the namespace of the token.
         private: refused if the repository exists and is public.
         examples: pictures to show on the card.
+        results: what evaluate.py measured, for the card; without it the last figures of the run's validation.
         dry_run: list what would be uploaded; nothing is asked of the Hub.
 
     Returns:
@@ -209,13 +257,14 @@ def publish(
     validate_repo_id(repo_id)
     run, api = Path(run), HfApi(token=token)
     card, pictures, pipe = open_card(run), pictures_of(run, examples), open_pipeline(run)
+    metrics = metrics_measured(run, Path(results)) if results else metrics_from(run, card)
     if not dry_run:
         with errors_as_sentences(repo_id):
             user = api.whoami()["name"]
         repo_id = repo_id if "/" in repo_id else f"{user}/{repo_id}"
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        write_upload(folder, pipe, finished_card(card, run, repo_id, list(pictures)), pictures)
+        write_upload(folder, pipe, finished_card(card, metrics, repo_id, list(pictures)), pictures)
         if dry_run:
             for path in sorted(path for path in folder.rglob("*") if path.is_file()):
                 print(f"{path.stat().st_size:12,d}  {path.relative_to(folder).as_posix()}")
@@ -261,7 +310,7 @@ def main(argv=None) -> int:
     """0: done. 1: it could not be done, and a sentence on stderr says why. 2: the command line makes no sense."""
     args = parse_args(argv)
     try:
-        url = publish(args.run, args.repo_id, args.private, args.examples, args.token, args.dry_run)
+        url = publish(args.run, args.repo_id, args.private, args.examples, args.results, args.token, args.dry_run)
     except (ValueError, OSError) as error:
         print(f"push_to_hub: {' '.join(str(error).split())}", file=sys.stderr)
         return 1

@@ -16,6 +16,7 @@ from hub_stand_in import HubStandIn
 from huggingface_hub import ModelCard
 from model_card import write_model_card
 from PIL import Image
+from results_file import fingerprint
 from tiny import random_clips, seeded, tiny_pipeline
 from tiny_baselines import tiny_baseline
 
@@ -155,6 +156,39 @@ def test_the_card_says_how_to_load_the_repository_and_what_was_measured(run, hub
     assert "# published\n" in card.text and "![Held-out clips" in card.text
     assert 'DiViDPipeline.from_pretrained("me/published")' in card.text and '"run"' not in card.text
     assert 'DiffusionPipeline.from_pretrained("me/published", custom_pipeline="pipeline", trust_remote' in card.text
+
+
+def write_results(file, weights):
+    score = {"n": 1000, "static": [0.8, 0.77, 0.82], "dynamic": [0.6, 0.57, 0.63], "joint": [0.5, 0.47, 0.53]}
+    sections = {
+        "swap": {"result": {"swaps": {"all": score}}},
+        "reconstruction": {"result": {"from pure noise": {"n": 103, "psnr": [30.0, 0.5], "motion_error": [0.6, 0.1]}}},
+        "true_swap": {"left_out": "This set cannot draw it."},
+    }
+    models = {"other": {"weights": "0" * 16, "sections": {}}, "mine": {"weights": weights, "sections": sections}}
+    file.write_text(json.dumps({"settings": {"dataset": "clips"}, "models": models}))
+    return file
+
+
+def test_the_card_has_what_was_measured_of_these_weights(run, hub, push, tmp_path):
+    file = write_results(tmp_path / "results.json", fingerprint(run))
+    assert push(run, "--repo_id", "org/published", "--results", file).code == 0
+    (tmp_path / "README.md").write_bytes(hub.repos["org/published"]["README.md"])
+    results = {each.metric_type: each for each in ModelCard.load(tmp_path / "README.md").data.eval_results}
+    assert list(results) == ["swap_static", "swap_dynamic", "swap_joint", "psnr", "motion_error"]
+    assert results["swap_joint"].metric_value == 0.5 and results["swap_joint"].dataset_type == "clips"
+    assert results["swap_joint"].metric_args == {"n": 1000, "low": 0.47, "high": 0.53}
+    assert results["psnr"].metric_args == {"n": 103, "low": 29.5, "high": 30.5}
+
+
+@pytest.mark.parametrize("text", [None, "{", "[]", "{}"])
+def test_figures_of_other_weights_or_of_no_evaluation_are_refused(run, hub, push, tmp_path, text):
+    file = write_results(tmp_path / "results.json", "1" * 16)
+    if text is not None:
+        file.write_text(text)
+    done = push(run, "--repo_id", "org/published", "--results", file)
+    assert done.code == 1 and not hub.commits
+    assert ("no figures of the weights" if text is None else "is not a results.json") in done.err
 
 
 def test_a_token_in_the_training_command_is_not_published(run, hub, push, tmp_path):
