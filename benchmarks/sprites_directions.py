@@ -1,0 +1,91 @@
+"""Swaps of Sprites by where their donors face: an action is a move (walk, spellcast, slash) and a direction, and the first frame, of which
+s is made, shows the direction too.
+
+    python benchmarks/sprites_directions.py --model examples/divid-sprites-tiny --dataset data/sprites
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
+
+from clips import evenly_spaced  # noqa: E402
+from diffusers import DiffusionPipeline  # noqa: E402
+
+from divid_diffusers import DiViDPipeline, SequentialVAEPipeline  # noqa: E402
+from divid_diffusers.data.prepared import load_clips  # noqa: E402
+from divid_diffusers.evaluation.protocol import PipelineDisentangler  # noqa: E402
+from divid_diffusers.evaluation.statistics import wilson_interval  # noqa: E402
+from divid_diffusers.evaluation.swap_test import ordered_pairs  # noqa: E402
+from divid_diffusers.models.judge import ClipJudge  # noqa: E402
+
+
+ATTRIBUTES = ("body", "bottom", "top", "hair")
+BATCH = 32
+
+
+def share(right: np.ndarray) -> str:
+    if not len(right):
+        return "–"
+    low, high = wilson_interval(int(right.sum()), len(right))
+    return f"{100 * right.mean():.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--dataset", required=True)
+    parser.add_argument("--judge", default="examples/judge-sprites")
+    parser.add_argument("--num_clips", type=int, default=100)
+    parser.add_argument("--num_pairs", type=int, default=320)
+    parser.add_argument("--num_inference_steps", type=int)
+    args = parser.parse_args()
+    torch.set_flush_denormal(True)
+    test = load_clips(args.dataset, "test")
+    items = [test[index * len(test) // args.num_clips] for index in range(args.num_clips)]
+    clips = evenly_spaced(items, 8).float() / 255
+    kind = DiffusionPipeline.load_config(args.model)["_class_name"]
+    pipe = {each.__name__: each for each in (DiViDPipeline, SequentialVAEPipeline)}[kind].from_pretrained(args.model)
+    model, judge = (
+        PipelineDisentangler(pipe, 0, args.num_inference_steps),
+        ClipJudge.from_pretrained(args.judge).eval(),
+    )
+
+    static, dynamic = model.encode(clips)
+    pairs = ordered_pairs(len(items), args.num_pairs, seed=0)
+    told: dict[str, list[np.ndarray]] = {}
+    for first in range(0, len(pairs), BATCH):
+        a, b = map(list, zip(*pairs[first : first + BATCH], strict=True))
+        for factor, probabilities in judge.predict(model.decode(static[a], dynamic[b])).items():
+            told.setdefault(factor, []).append(probabilities.argmax(1).numpy())
+    shown = {factor: np.concatenate(parts) for factor, parts in told.items()}
+
+    names = np.array([name.split("_") for name in test.labels["action"]])  # (9, 2): move, direction
+    a, b = np.array(pairs).T
+    actions = np.array([item["action"] for item in items])
+    (move, direction), (_, facing), (wanted, turned) = (
+        names[shown["action"]].T,
+        names[actions[a]].T,
+        names[actions[b]].T,
+    )
+    identity = np.all([shown[name] == np.array([item[name] for item in items])[a] for name in ATTRIBUTES], axis=0)
+    print(f"{len(pairs)} swaps, seed 0; share of them in %, 95 % interval\n")
+    print(
+        "| static donor faces | dynamic donor faces | n | four attributes of the static donor | move of the dynamic donor "
+        "| direction of the dynamic donor | of the static donor |\n" + "|---" * 7 + "|"
+    )
+    groups = [(x, y) for x in ("front", "left", "right") for y in ("front", "left", "right")]
+    rows = {"same | same": facing == turned, "other | other": facing != turned}
+    rows |= {f"{x} | {y}": (facing == x) & (turned == y) for x, y in groups}
+    for name, chosen in rows.items():
+        columns = (identity, move == wanted, direction == turned, direction == facing)
+        print(f"| {name} | {chosen.sum()} | " + " | ".join(share(column[chosen]) for column in columns) + " |")
+
+
+if __name__ == "__main__":
+    main()
