@@ -73,7 +73,9 @@ def leakage(model: PipelineDisentangler, bench: Bench) -> dict:
         raise LeftOut("The clips have no labels to probe for.")
     floors = model.name == bench.model_with_floors
     count = min(bench.num_probe_clips, len(bench.train))
-    chosen = [bench.train[index * len(bench.train) // count] for index in range(count)]
+    # At random: sets are in order, and every n-th clip of one may always be the same action.
+    indices = np.random.default_rng(bench.seed).choice(len(bench.train), count, replace=False)
+    chosen = [bench.train[int(index)] for index in np.sort(indices)]
     clips = evenly_spaced(chosen, bench.clips.shape[1]).float() / 255
     codes = []
     for items, frames in ((chosen, clips), (bench.items, bench.clips)):
