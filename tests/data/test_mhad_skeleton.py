@@ -248,15 +248,18 @@ def test_other_files_are_refused_with_a_sentence(content, says):
         read_skeleton(content, "a.mat")
 
 
-WHOLE = [mat(compress, d_skel=np.random.RandomState(0).normal(size=(20, 3, 2))) for compress in (False, True)]
+# Compressed, as the recordings are, and damaged behind the header and the first tag: elsewhere scipy's reader, which is C, may crash.
+# A worker of prepare_mhad.py that dies so is reported, see test_preparation.py.
+WHOLE = mat(True, d_skel=np.random.RandomState(0).normal(size=(20, 3, 2)))
+PAYLOAD = 128 + 8
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.sampled_from(WHOLE), st.lists(st.tuples(st.integers(0, 10**4), st.integers(0, 255)), max_size=6), st.data())
-def test_damaged_files_are_read_or_refused(content, changes, data):
-    damaged = bytearray(content)
+@given(st.lists(st.tuples(st.integers(0, 10**4), st.integers(0, 255)), max_size=6), st.data())
+def test_damaged_files_are_read_or_refused(changes, data):
+    damaged = bytearray(WHOLE)
     for place, value in changes:
-        damaged[place % len(damaged)] = value
+        damaged[PAYLOAD + place % (len(damaged) - PAYLOAD)] = value
     damaged = bytes(damaged[: data.draw(st.integers(0, len(damaged)))] if data.draw(st.booleans()) else damaged)
     try:
         skeleton = read_skeleton(damaged, "a.mat")
