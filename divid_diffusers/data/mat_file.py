@@ -1,8 +1,15 @@
 """One variable of a MATLAB file."""
 
 import io
+import struct
+import zlib
 
 import numpy as np
+
+
+HEADER = 128  # bytes
+MATRIX, COMPRESSED = 14, 15
+ELEMENT_TYPES = {1, 2, 3, 4, 5, 6, 7, 9, 12, 13, MATRIX, COMPRESSED, 16, 17, 18}  # of the level 5 MAT-file format
 
 
 def read_mat(content: bytes, variable: str, name: str) -> np.ndarray:
@@ -12,9 +19,32 @@ def read_mat(content: bytes, variable: str, name: str) -> np.ndarray:
     if not content:
         raise ValueError(f"{name} is an empty file.")
     try:
+        check_elements(content[HEADER:], byte_order="<" if content[126:HEADER] == b"IM" else ">")
         found = loadmat(io.BytesIO(content), variable_names=[variable])
     except Exception as error:  # scipy raises whatever a damaged byte happens to break
         raise ValueError(f"{name} is not a MATLAB file that can be read, or it is damaged: copy it again.") from error
     if variable not in found:
         raise ValueError(f"{name} has no variable `{variable}`: is it a file of this modality?")
     return np.asarray(found[variable])
+
+
+def check_elements(content: bytes, byte_order: str, inside_matrix: bool = False) -> None:
+    """
+    Raises ValueError for an element of a type that does not exist, which scipy's reader would look up beyond the end of its table and
+    crash the process. An element is a tag (type and size, four bytes each) and its content; in a matrix elements begin at
+    multiples of eight bytes, and one of up to four bytes shares its tag's eight.
+    """
+    place = 0
+    while place + 8 <= len(content):
+        kind, size = struct.unpack_from(byte_order + "II", content, place)
+        is_small = inside_matrix and kind >> 16
+        if is_small:
+            kind, size = kind & 0xFFFF, 0
+        if kind not in ELEMENT_TYPES:
+            raise ValueError(f"There is no element type {kind}.")
+        inner = content[place + 8 : place + 8 + size]
+        if kind == COMPRESSED:
+            check_elements(zlib.decompressobj().decompress(inner), byte_order)
+        elif kind == MATRIX:
+            check_elements(inner, byte_order, inside_matrix=True)
+        place += 8 + size + (-size % 8 if inside_matrix else 0)

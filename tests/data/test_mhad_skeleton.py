@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.io import savemat
@@ -248,19 +248,20 @@ def test_other_files_are_refused_with_a_sentence(content, says):
         read_skeleton(content, "a.mat")
 
 
-# Compressed, as the recordings are, and damaged behind the header and the first tag: elsewhere scipy's reader, which is C, may crash.
-# A worker of prepare_mhad.py that dies so is reported, see test_preparation.py.
-WHOLE = mat(True, d_skel=np.random.RandomState(0).normal(size=(20, 3, 2)))
-PAYLOAD = 128 + 8
+WHOLE = [mat(compress, d_skel=np.random.RandomState(0).normal(size=(20, 3, 2))) for compress in (False, True)]
 
 
-@settings(max_examples=150, deadline=None)
-@given(st.lists(st.tuples(st.integers(0, 10**4), st.integers(0, 255)), max_size=6), st.data())
-def test_damaged_files_are_read_or_refused(changes, data):
-    damaged = bytearray(WHOLE)
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from(WHOLE), st.lists(st.tuples(st.integers(0, 10**4), st.integers(0, 255)), max_size=6), st.data())
+@example(WHOLE[0], [(192, 0)], None)  # an element type that does not exist crashes scipy's reader, which is C
+@example(WHOLE[0], [(193, 1)], None)
+def test_damaged_files_are_read_or_refused(whole, changes, data):
+    damaged = bytearray(whole)
     for place, value in changes:
-        damaged[PAYLOAD + place % (len(damaged) - PAYLOAD)] = value
-    damaged = bytes(damaged[: data.draw(st.integers(0, len(damaged)))] if data.draw(st.booleans()) else damaged)
+        damaged[place % len(damaged)] = value
+    if data and data.draw(st.booleans()):
+        damaged = damaged[: data.draw(st.integers(0, len(damaged)))]
+    damaged = bytes(damaged)
     try:
         skeleton = read_skeleton(damaged, "a.mat")
     except ValueError as error:
