@@ -98,30 +98,33 @@ def metrics_measured(run: Path, file: Path) -> list[EvalResult]:
     try:
         results = json.loads(file.read_text())
         dataset, models = results["settings"]["dataset"], results["models"].values()
-        sections = next((each["sections"] for each in models if each["weights"] == fingerprint(run)), None)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{file} is not a results.json of evaluate.py: {error!r}.") from error
-    found = {name: section["result"] for name, section in (sections or {}).items() if "result" in section}
-    metrics = []
-    if "swap" in found:
-        swaps = found["swap"]["swaps"]["all"]
-        for factor in ("static", "dynamic", "joint"):
-            value, low, high = swaps[factor]
-            name = f"Swaps, {factor} accuracy"
-            metrics.append(metric(dataset, f"swap_{factor}", name, value, n=swaps["n"], low=low, high=high))
-    if "reconstruction" in found:
-        decoded = found["reconstruction"]["from pure noise"]
-        for kind, name in METRICS.items():
-            value, half = decoded[kind]
-            metrics.append(metric(dataset, kind, name, value, n=decoded["n"], low=value - half, high=value + half))
-    if "leakage" in found:
-        above_chance = found["leakage"]["leakage"]["above_chance"]
-        metrics.append(metric(dataset, "leakage", "Leakage above chance", above_chance, n=found["leakage"]["n_test"]))
+        sections = next((each["sections"] for each in models if each["weights"] == fingerprint(run)), {})
+        found = {name: section["result"] for name, section in sections.items() if "result" in section}
+        metrics = list(metrics_of(found, dataset))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{file} is not a results.json as evaluate.py writes it: {error!r}.") from error
     if not metrics:
         raise ValueError(
             f"{file} has no figures of the weights in {run}: measure them with evaluate.py, and publish the same folder."
         )
     return metrics
+
+
+def metrics_of(found: dict, dataset: str) -> Iterator[EvalResult]:
+    if "swap" in found:
+        swaps = found["swap"]["swaps"]["all"]
+        for factor in ("static", "dynamic", "joint"):
+            value, low, high = swaps[factor]
+            name = f"Swaps, {factor} accuracy"
+            yield metric(dataset, f"swap_{factor}", name, value, n=swaps["n"], low=low, high=high)
+    if "reconstruction" in found:
+        decoded = found["reconstruction"]["from pure noise"]
+        for kind, name in METRICS.items():
+            value, half = decoded[kind]
+            yield metric(dataset, kind, name, value, n=decoded["n"], low=value - half, high=value + half)
+    if "leakage" in found:
+        above_chance = found["leakage"]["leakage"]["above_chance"]
+        yield metric(dataset, "leakage", "Leakage above chance", above_chance, n=found["leakage"]["n_test"])
 
 
 def pictures_of(run: Path, examples: list[Path]) -> dict[str, Path]:

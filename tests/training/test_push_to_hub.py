@@ -181,6 +181,17 @@ def test_the_card_has_what_was_measured_of_these_weights(run, hub, push, tmp_pat
     assert results["psnr"].metric_args == {"n": 103, "low": 29.5, "high": 30.5}
 
 
+def test_a_section_changed_by_hand_is_refused_with_a_sentence(run, hub, push, tmp_path):
+    file = write_results(tmp_path / "results.json", fingerprint(run))
+    file.write_text(file.read_text().replace('"joint"', '"both"'))
+    done = push(run, "--repo_id", "org/published", "--results", file)
+    assert (
+        done.code == 1
+        and not hub.commits
+        and "is not a results.json as evaluate.py writes it: KeyError('joint')" in done.err
+    )
+
+
 @pytest.mark.parametrize("text", [None, "{", "[]", "{}"])
 def test_figures_of_other_weights_or_of_no_evaluation_are_refused(run, hub, push, tmp_path, text):
     file = write_results(tmp_path / "results.json", "1" * 16)
