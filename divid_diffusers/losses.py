@@ -82,6 +82,21 @@ def orthogonality_loss(static: torch.Tensor, dynamic: torch.Tensor) -> torch.Ten
     return torch.cosine_similarity(static[:, None].float(), dynamic.float(), dim=-1).square().mean()
 
 
+def static_rate(static: torch.Tensor) -> torch.Tensor:
+    r"""
+    What s costs in nats once noise N(0, I) is added to it:
+
+        R = mean_b KL( N(s_b, I) || N(0, I) ) = mean_b |s_b|^2 / 2
+
+    It bounds the information of s about the clip (the variational information bottleneck, Alemi et al. 2017, of fixed variance; our
+    choice, off in the paper). d is free, so whatever both tell is cheapest left to d.
+
+    Args:
+        static (`torch.Tensor` of shape `(B, S)`): static tokens before the noise.
+    """
+    return static.float().square().sum(dim=-1).mean() / 2
+
+
 def swap_loss(static_of_swaps: torch.Tensor, static: torch.Tensor, temperature: float = 0.1) -> torch.Tensor:
     r"""
     Whose is a swap? Every frame must be nearest, in s, to its static donor among the donors of the batch:

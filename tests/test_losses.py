@@ -134,3 +134,10 @@ def test_swaps_that_look_like_their_static_donor_cost_nothing_and_those_like_the
     assert losses.swap_loss(5 * kept, static) < 1e-3, "and length does not matter"
     assert losses.swap_loss(lost, static) == pytest.approx(10, abs=1e-2), "1 / temperature"
     assert losses.swap_loss(torch.zeros(4, 3, 8), static) == pytest.approx(math.log(4))
+
+
+def test_the_rate_of_s_is_the_divergence_of_its_channel_from_the_prior():
+    static = torch.randn(5, 8)
+    noisy, prior = torch.distributions.Normal(static, 1.0), torch.distributions.Normal(0.0, 1.0)
+    expected = torch.distributions.kl_divergence(noisy, prior).sum(dim=1).mean()
+    torch.testing.assert_close(losses.static_rate(static), expected)

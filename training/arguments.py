@@ -76,6 +76,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         default=0.0,
         help="Of the swap loss: one-step swaps must be nearest, in s, to their static donor of the batch. Off in the paper.",
     )
+    loss.add_argument(
+        "--static_bottleneck",
+        type=float,
+        default=0.0,
+        help="Price of a nat of s, which training then sends through noise: what d tells as well is not worth it, and the decoder "
+        "hears it from d alone. 1e-5 to 1e-4 is a range to try. Off in the paper.",
+    )
     add_optimisation_flags(parser)
     out = add_output_flags(parser, "outputs/divid")
     out.add_argument(
@@ -92,6 +99,8 @@ def check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
         args.frames_per_clip = args.num_frames
     if not 1 <= args.frames_per_clip <= args.num_frames:
         parser.error(f"--frames_per_clip is {args.frames_per_clip}: choose 1 to --num_frames ({args.num_frames}).")
+    if args.static_bottleneck < 0:
+        parser.error(f"--static_bottleneck is {args.static_bottleneck}: it is a price, so at least 0, which is none.")
     if args.timestep_bias <= 0:
         parser.error(f"--timestep_bias is {args.timestep_bias}: it must be positive; 1 draws t uniformly.")
     if args.swap_weight and (args.prediction_type != "sample" or args.train_batch_size < 2):

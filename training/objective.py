@@ -22,6 +22,7 @@ class Objective:
     loss_ddpm: torch.Tensor
     loss_orth: torch.Tensor
     loss_swap: torch.Tensor
+    rate: torch.Tensor
     per_clip: torch.Tensor
 
 
@@ -38,7 +39,7 @@ class Trainee(nn.Module):
         prediction = self.unet(
             noisy,
             noise.timesteps,
-            static=tokens.static,
+            static=tokens.static + noise.static,
             dynamic=dynamic,
             drop_static=noise.drop_static,
             drop_dynamic=noise.drop_dynamic,
@@ -91,8 +92,10 @@ def objective(
     if static.shape[-1] == dynamic.shape[-1]:
         loss_orth = losses.orthogonality_loss(static, dynamic)
     loss = loss_ddpm + args.orthogonality_weight * loss_orth
+    rate = losses.static_rate(static)
+    loss = loss + args.static_bottleneck * rate
     loss_swap = torch.zeros_like(loss_ddpm)
     if static_of_swaps is not None:
         loss_swap = losses.swap_loss(static_of_swaps, static.detach().roll(1, dims=0))
         loss = loss + args.swap_weight * loss_swap
-    return Objective(loss, loss_ddpm, loss_orth, loss_swap, per_clip)
+    return Objective(loss, loss_ddpm, loss_orth, loss_swap, rate, per_clip)

@@ -16,6 +16,7 @@ class StepNoise:
         frames (`(B, K)`): the frames of each clip that are denoised.
         drop_static, drop_dynamic (`(B,)`): clips that lose a token to guidance.
         colour (`(B, C, C)`), shade (`(B, C)`), stretch (`(B, 2)`): the disguise of the clip that d is read from.
+        static (`(B, S)`): the noise that the bottleneck adds to s; zero without one.
     """
 
     timesteps: torch.Tensor
@@ -26,13 +27,22 @@ class StepNoise:
     colour: torch.Tensor
     shade: torch.Tensor
     stretch: torch.Tensor
+    static: torch.Tensor
 
     def to(self, device: torch.device) -> "StepNoise":
         return StepNoise(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
 
 
 def draw(
-    args, step: int, micro_batch: int, rank: int, world_size: int, channels: int, size: int, num_train_timesteps: int
+    args,
+    step: int,
+    micro_batch: int,
+    rank: int,
+    world_size: int,
+    channels: int,
+    size: int,
+    static_dim: int,
+    num_train_timesteps: int,
 ) -> StepNoise:
     """
     The draws of process `rank` for one micro-batch of a step. They are made for the whole batch of all processes and then
@@ -66,4 +76,5 @@ def draw(
         colour=colour[mine],
         shade=(0.3 * args.dynamic_recolour * normal(total, channels))[mine],
         stretch=(1 + args.dynamic_stretch * normal(total, 2)).clamp(0.5, 2)[mine],
+        static=normal(total, static_dim)[mine] * bool(args.static_bottleneck),
     )

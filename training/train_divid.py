@@ -42,12 +42,20 @@ class DiViDRecipe:
     ):
         self.trainee, self.noise_scheduler, self.args = Trainee(encoder, unet), noise_scheduler, args
         self.frame_shape = encoder.config.in_channels, encoder.config.sample_size
+        self.static_dim = encoder.config.static_dim
 
     def losses(self, trainee: nn.Module, clips: torch.Tensor, place: Place) -> dict[str, torch.Tensor]:
         """The loss and its parts, and L_DDPM of every clip in the bucket of its timestep."""
         num_timesteps = self.noise_scheduler.config.num_train_timesteps
         noise = step_noise.draw(
-            self.args, place.step, place.micro_batch, place.rank, place.world_size, *self.frame_shape, num_timesteps
+            self.args,
+            place.step,
+            place.micro_batch,
+            place.rank,
+            place.world_size,
+            *self.frame_shape,
+            self.static_dim,
+            num_timesteps,
         ).to(clips.device)
         result = objective(trainee, clips, noise, self.noise_scheduler, self.args)
         losses = {
@@ -55,6 +63,7 @@ class DiViDRecipe:
             "loss_ddpm": result.loss_ddpm,
             "loss_orth": result.loss_orth,
             "loss_swap": result.loss_swap,
+            "rate": result.rate,
         }
         width = num_timesteps // NUM_BUCKETS
         for bucket in range(NUM_BUCKETS):

@@ -15,7 +15,7 @@ def evaluate(*flags, with_model=False):
     torch.manual_seed(0)
     args = parse_args(["--num_frames", "3", "--train_batch_size", "2", *flags])
     model = Trainee(tiny_encoder(), tiny_unet(prediction_type=args.prediction_type))
-    noise = step_noise.draw(args, 0, 0, 0, 1, 3, SIZE, 1000)
+    noise = step_noise.draw(args, 0, 0, 0, 1, 3, SIZE, 16, 1000)
     scheduler = SharedNoiseDDPMScheduler(prediction_type=args.prediction_type)
     result = objective(model, random_clips(batch=2, frames=3), noise, scheduler, args)
     return (result, model) if with_model else result
@@ -46,11 +46,18 @@ def test_a_disguise_reaches_d_and_not_s():
     assert not torch.allclose(plain.loss_orth, disguised.loss_orth)
 
 
+def test_a_bottleneck_sends_s_through_noise_and_charges_for_it():
+    plain, narrow = evaluate(), evaluate("--static_bottleneck", "0.01")
+    assert torch.equal(plain.rate, narrow.rate) and torch.equal(plain.loss_orth, narrow.loss_orth)
+    assert not torch.allclose(plain.loss_ddpm, narrow.loss_ddpm)
+    assert torch.allclose(narrow.loss, narrow.loss_ddpm + 0.1 * narrow.loss_orth + 0.01 * narrow.rate)
+
+
 def test_timestep_bias_draws_high_noise_more_often():
     args = parse_args(["--train_batch_size", "2000", "--timestep_bias", "3"])
-    biased = step_noise.draw(args, 0, 0, 0, 1, 1, 1, 1000).timesteps
+    biased = step_noise.draw(args, 0, 0, 0, 1, 1, 1, 1, 1000).timesteps
     args.timestep_bias = 1.0
-    uniform = step_noise.draw(args, 0, 0, 0, 1, 1, 1, 1000).timesteps
+    uniform = step_noise.draw(args, 0, 0, 0, 1, 1, 1, 1, 1000).timesteps
     assert abs((uniform >= 900).float().mean() - 0.1) < 0.03
     assert abs((biased >= 900).float().mean() - 0.1 ** (1 / 3)) < 0.03
     assert 0 <= biased.min() and biased.max() <= 999

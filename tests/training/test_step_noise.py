@@ -8,12 +8,20 @@ import torch
 from arguments import parse_args
 
 
-FLAGS = {"train_batch_size": 4, "num_frames": 5, "static_dropout": 0.3, "dynamic_dropout": 0.6}
+FLAGS = {
+    "train_batch_size": 4,
+    "num_frames": 5,
+    "static_dropout": 0.3,
+    "dynamic_dropout": 0.6,
+    "static_bottleneck": 1e-4,
+}
 
 
 def draw(step=0, micro_batch=0, rank=0, world_size=1, **flags):
     args = parse_args([f"--{name}={value}" for name, value in (FLAGS | flags).items()])
-    return step_noise.draw(args, step, micro_batch, rank, world_size, channels=3, size=8, num_train_timesteps=1000)
+    return step_noise.draw(
+        args, step, micro_batch, rank, world_size, channels=3, size=8, static_dim=6, num_train_timesteps=1000
+    )
 
 
 def equal(one, other):
