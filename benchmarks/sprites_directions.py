@@ -14,12 +14,10 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
 
-from clips import evenly_spaced  # noqa: E402
-from diffusers import DiffusionPipeline  # noqa: E402
+from clips import draw_clips, evenly_spaced  # noqa: E402
+from evaluate import load_model  # noqa: E402
 
-from divid_diffusers import DiViDPipeline, SequentialVAEPipeline  # noqa: E402
 from divid_diffusers.data.prepared import load_clips  # noqa: E402
-from divid_diffusers.evaluation.protocol import PipelineDisentangler  # noqa: E402
 from divid_diffusers.evaluation.statistics import wilson_interval  # noqa: E402
 from divid_diffusers.evaluation.swap_test import ordered_pairs  # noqa: E402
 from divid_diffusers.models.judge import ClipJudge  # noqa: E402
@@ -44,20 +42,16 @@ def main() -> None:
     parser.add_argument("--num_clips", type=int, default=100)
     parser.add_argument("--num_pairs", type=int, default=320)
     parser.add_argument("--num_inference_steps", type=int)
+    parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     torch.set_flush_denormal(True)
     test = load_clips(args.dataset, "test")
-    items = [test[index * len(test) // args.num_clips] for index in range(args.num_clips)]
+    items = draw_clips(test, args.num_clips, args.seed)
     clips = evenly_spaced(items, 8).float() / 255
-    kind = DiffusionPipeline.load_config(args.model)["_class_name"]
-    pipe = {each.__name__: each for each in (DiViDPipeline, SequentialVAEPipeline)}[kind].from_pretrained(args.model)
-    model, judge = (
-        PipelineDisentangler(pipe, 0, args.num_inference_steps),
-        ClipJudge.from_pretrained(args.judge).eval(),
-    )
+    model, judge = load_model("model", args.model, args), ClipJudge.from_pretrained(args.judge).eval()
 
     static, dynamic = model.encode(clips)
-    pairs = ordered_pairs(len(items), args.num_pairs, seed=0)
+    pairs = ordered_pairs(len(items), args.num_pairs, args.seed)
     told: dict[str, list[np.ndarray]] = {}
     for first in range(0, len(pairs), BATCH):
         a, b = map(list, zip(*pairs[first : first + BATCH], strict=True))
@@ -74,7 +68,7 @@ def main() -> None:
         names[actions[b]].T,
     )
     identity = np.all([shown[name] == np.array([item[name] for item in items])[a] for name in ATTRIBUTES], axis=0)
-    print(f"{len(pairs)} swaps, seed 0; share of them in %, 95 % interval\n")
+    print(f"{len(pairs)} swaps, seed {args.seed}; share of them in %, 95 % interval\n")
     print(
         "| static donor faces | dynamic donor faces | n | four attributes of the static donor | move of the dynamic donor "
         "| direction of the dynamic donor | of the static donor |\n" + "|---" * 7 + "|"

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+import numpy as np
 import torch
 
 from divid_diffusers.data.prepared import load_clips
@@ -29,6 +30,15 @@ def some_clips(clips, args, count: int) -> torch.Tensor:
     count = min(count, len(clips))
     chosen = (clips[index * len(clips) // count] for index in range(count))
     return to_model_range(evenly_spaced(chosen, args.num_frames))
+
+
+def draw_clips(clips, count: int, seed: int) -> list[dict]:
+    """
+    `count` clips, or all there are, in the order of the set. At random: sets are sorted, and every n-th clip of one may always be the
+    same action.
+    """
+    chosen = np.random.default_rng(seed).choice(len(clips), min(count, len(clips)), replace=False)
+    return [clips[int(index)] for index in np.sort(chosen)]
 
 
 def evenly_spaced(clips: Iterable[dict], num_frames: int) -> torch.Tensor:

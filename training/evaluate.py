@@ -19,7 +19,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import torch
-from clips import evenly_spaced
+from clips import draw_clips, evenly_spaced
 from diffusers import DiffusionPipeline
 from evaluation_sections import SECTIONS, Bench, LeftOut
 from report import write_report
@@ -49,7 +49,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="Folder of results.json and of all that is drawn.")
     parser.add_argument("--sections", nargs="+", choices=SECTIONS, default=list(SECTIONS), metavar="SECTION")
     parser.add_argument("--dynamic_factors", nargs="+", default=["action"], help="Labels that are motion.")
-    parser.add_argument("--num_clips", type=int, default=0, help="Held-out clips, spread over the set; 0: all.")
+    parser.add_argument("--num_clips", type=int, default=0, help="Held-out clips, drawn with --seed; 0: all.")
     parser.add_argument("--num_pairs", type=int, default=1000, help="Ordered pairs, drawn with --seed; 0: all.")
     parser.add_argument("--num_probe_clips", type=int, default=1500, help="Training clips for the leakage probes.")
     parser.add_argument("--num_frames", type=int, help="Frames per clip. Default: the judge's, or 10.")
@@ -112,8 +112,7 @@ def open_bench(args) -> Bench:
                     f"of {judge.config.dataset or 'another set'}."
                 )
         labels = judge.config.factors
-    count = min(args.num_clips or len(test), len(test))
-    items = [test[index * len(test) // count] for index in range(count)]
+    items = draw_clips(test, args.num_clips or len(test), args.seed)
     clips = evenly_spaced(items, num_frames).float() / 255
     static = [name for name in labels if name not in args.dynamic_factors]
     dynamic = [name for name in labels if name in args.dynamic_factors]
@@ -122,7 +121,7 @@ def open_bench(args) -> Bench:
             raise ValueError(
                 f"The judge names {', '.join(labels)}: swaps need one that is motion (--dynamic_factors) and one that is not."
             )
-        check_labels({name: [item[name] for item in items] for name in labels}, count, static, dynamic)
+        check_labels({name: [item[name] for item in items] for name in labels}, len(items), static, dynamic)
         with torch.no_grad():
             judge(clips[:1])
     try:
@@ -138,7 +137,7 @@ def open_bench(args) -> Bench:
         args.identity_model = args.identity_model or IDENTITY_MODEL
         args.motion_model = args.motion_model or MOTION_MODEL
         label_free = PretrainedFeatures(args.identity_model), PretrainedFeatures(args.motion_model)
-    pairs = ordered_pairs(count, args.num_pairs or None, args.seed)
+    pairs = ordered_pairs(len(items), args.num_pairs or None, args.seed)
     return Bench(
         train, items, clips, pairs, static, dynamic, judge, truth, args.num_probe_clips, label_free,
         next(iter(args.models)), args.seed, args.out,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from clips import evenly_spaced
+from clips import draw_clips, evenly_spaced
 from tqdm.auto import tqdm
 
 from divid_diffusers.evaluation.bottleneck import token_bottleneck
@@ -72,10 +72,7 @@ def leakage(model: PipelineDisentangler, bench: Bench) -> dict:
     if not bench.static_factors or not bench.dynamic_factors:
         raise LeftOut("The clips have no labels to probe for.")
     floors = model.name == bench.model_with_floors
-    count = min(bench.num_probe_clips, len(bench.train))
-    # At random: sets are in order, and every n-th clip of one may always be the same action.
-    indices = np.random.default_rng(bench.seed).choice(len(bench.train), count, replace=False)
-    chosen = [bench.train[int(index)] for index in np.sort(indices)]
+    chosen = draw_clips(bench.train, bench.num_probe_clips, bench.seed)
     clips = evenly_spaced(chosen, bench.clips.shape[1]).float() / 255
     codes = []
     for items, frames in ((chosen, clips), (bench.items, bench.clips)):
