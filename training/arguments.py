@@ -81,7 +81,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         type=float,
         default=0.0,
         help="Price of a nat of s, which training then sends through noise: what d tells as well is not worth it, and the decoder "
-        "hears it from d alone. 1e-5 to 1e-4 is a range to try. Off in the paper.",
+        "hears it from d alone. Try 5e-6 to 1e-4. Off in the paper.",
     )
     add_optimisation_flags(parser)
     out = add_output_flags(parser, "outputs/divid")
