@@ -16,22 +16,15 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
 
 from clips import draw_clips, evenly_spaced  # noqa: E402
 from evaluate import load_model  # noqa: E402
+from report import share as in_percent  # noqa: E402
 
 from divid_diffusers.data.prepared import load_clips  # noqa: E402
-from divid_diffusers.evaluation.statistics import wilson_interval  # noqa: E402
-from divid_diffusers.evaluation.swap_test import ordered_pairs  # noqa: E402
+from divid_diffusers.evaluation.swap_test import ordered_pairs, share  # noqa: E402
 from divid_diffusers.models.judge import ClipJudge  # noqa: E402
 
 
 ATTRIBUTES = ("body", "bottom", "top", "hair")
 BATCH = 32
-
-
-def share(right: np.ndarray) -> str:
-    if not len(right):
-        return "–"
-    low, high = wilson_interval(int(right.sum()), len(right))
-    return f"{100 * right.mean():.1f} [{100 * low:.1f}, {100 * high:.1f}]"
 
 
 def main() -> None:
@@ -77,8 +70,14 @@ def main() -> None:
     rows = {"same | same": facing == turned, "other | other": facing != turned}
     rows |= {f"{x} | {y}": (facing == x) & (turned == y) for x, y in groups}
     for name, chosen in rows.items():
+        if not chosen.any():
+            continue
         columns = (identity, move == wanted, direction == turned, direction == facing)
-        print(f"| {name} | {chosen.sum()} | " + " | ".join(share(column[chosen]) for column in columns) + " |")
+        print(
+            f"| {name} | {chosen.sum()} | "
+            + " | ".join(in_percent(share(column[chosen])) for column in columns)
+            + " |"
+        )
 
 
 if __name__ == "__main__":
