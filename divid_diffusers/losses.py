@@ -26,7 +26,10 @@ def target(
 
 
 def ddpm_loss(
-    prediction: torch.Tensor, target: torch.Tensor, pixel_weight: torch.Tensor | float = 1.0
+    prediction: torch.Tensor,
+    target: torch.Tensor,
+    pixel_weight: torch.Tensor | float = 1.0,
+    huber_scale: float | None = None,
 ) -> torch.Tensor:
     r"""
     `(1/N) sum_i mean ||target_i - prediction_i||^2` for each clip, shape `(B,)`; equation 3 is its mean over clips.
@@ -34,8 +37,13 @@ def ddpm_loss(
     Args:
         prediction, target (`torch.Tensor` of shape `(B, N, C, H, W)`): as [`target`] defines.
         pixel_weight: 1 in the paper; or what [`motion_weight`] gives.
+        huber_scale: c of the pseudo-Huber loss `2 (sqrt(e^2 + c^2) - c)`, which takes the place of each value's `e^2`: `e^2 / c` well
+            below c, `2 |e|` well above it (Charbonnier et al. 1997; in diffusers' scripts, `smooth_l1`). Between two neighbouring tones lies a
+            small e, which a square all but forgets (our choice, off in the paper).
     """
     error = F.mse_loss(prediction.float(), target.float(), reduction="none")
+    if huber_scale is not None:
+        error = 2 * ((error + huber_scale**2).sqrt() - huber_scale)
     return (pixel_weight * error).mean(dim=(1, 2, 3, 4))
 
 

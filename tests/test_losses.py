@@ -64,6 +64,13 @@ def test_the_loss_is_computed_in_full_precision():
     assert losses.ddpm_loss(prediction.half(), target.half()).dtype == torch.float32
 
 
+@pytest.mark.parametrize(("error", "expected"), [(1e-3, 1e-6 / 0.1), (100.0, 2 * (100.0 - 0.1))])
+def test_the_huber_loss_is_a_square_below_its_scale_and_straight_above(error, expected):
+    target = random_clips()
+    loss = losses.ddpm_loss(target + error, target, huber_scale=0.1)
+    torch.testing.assert_close(loss, torch.full_like(loss, expected), rtol=2e-3, atol=0)
+
+
 # --- min-SNR -------------------------------------------------------------------------------------------------------
 
 

@@ -59,6 +59,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help="How much more an error counts where a frame differs from the first. Off in the paper.",
     )
     loss.add_argument(
+        "--huber_scale",
+        type=float,
+        help="c of the pseudo-Huber loss 2 (sqrt(e^2 + c^2) - c) in place of the squared error: small errors, as between two neighbouring "
+        "tones, count more. 0.03 is a value to try. Off in the paper.",
+    )
+    loss.add_argument(
         "--dynamic_recolour",
         type=float,
         default=0.0,
@@ -101,6 +107,8 @@ def check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
         parser.error(f"--frames_per_clip is {args.frames_per_clip}: choose 1 to --num_frames ({args.num_frames}).")
     if args.static_bottleneck < 0:
         parser.error(f"--static_bottleneck is {args.static_bottleneck}: it is a price, so at least 0, which is none.")
+    if args.huber_scale is not None and args.huber_scale <= 0:
+        parser.error(f"--huber_scale is {args.huber_scale}: it must be positive; leave it out for the squared error.")
     if args.timestep_bias <= 0:
         parser.error(f"--timestep_bias is {args.timestep_bias}: it must be positive; 1 draws t uniformly.")
     if args.swap_weight and (args.prediction_type != "sample" or args.train_batch_size < 2):

@@ -84,7 +84,7 @@ def objective(
     abar = noise_scheduler.alphas_cumprod.to(clips.device)[noise.timesteps]
     target = losses.target(args.prediction_type, chosen, noise.noise.expand_as(chosen), abar)
     pixel_weight = losses.motion_weight(chosen, clips[:, :1], args.motion_weight) if args.motion_weight else 1.0
-    per_clip = losses.ddpm_loss(prediction, target, pixel_weight)
+    per_clip = losses.ddpm_loss(prediction, target, pixel_weight, args.huber_scale)
     loss_ddpm = per_clip.mean()
     if args.snr_gamma is not None:
         loss_ddpm = (losses.min_snr_weight(args.prediction_type, abar, args.snr_gamma) * per_clip).mean()

@@ -41,6 +41,12 @@ def test_motion_weight_raises_the_loss_and_leaves_tokens_alone():
     assert torch.equal(plain.loss_orth, weighted.loss_orth)
 
 
+def test_a_huber_scale_changes_the_denoising_term_only():
+    plain, huber = evaluate(), evaluate("--huber_scale", "0.1")
+    assert not torch.allclose(plain.per_clip, huber.per_clip)
+    assert torch.equal(plain.loss_orth, huber.loss_orth)
+
+
 def test_a_disguise_reaches_d_and_not_s():
     plain, disguised = evaluate(), evaluate("--dynamic_recolour", "0.5", "--dynamic_stretch", "0.2")
     assert not torch.allclose(plain.loss_orth, disguised.loss_orth)
