@@ -77,6 +77,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help="Standard deviation of the factors that copy is stretched by. Off in the paper.",
     )
     loss.add_argument(
+        "--static_mirror",
+        action=argparse.BooleanOptionalAction,
+        default=False,
+        help="Training reads s from a mirrored frame half of the time, so s cannot tell left from right. Off in the paper.",
+    )
+    loss.add_argument(
         "--swap_weight",
         type=float,
         default=0.0,

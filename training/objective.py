@@ -73,13 +73,16 @@ def objective(
     model: nn.Module, clips: torch.Tensor, noise: StepNoise, noise_scheduler: SharedNoiseDDPMScheduler, args
 ) -> Objective:
     """L = L_DDPM + lambda L_orth (equation 5), with what `args` adds to it, for clips `(B, N, C, H, W)` in [-1, 1]."""
-    dynamic_clips = None
+    static_clips, dynamic_clips = clips, None
     if args.dynamic_recolour or args.dynamic_stretch:
         dynamic_clips = stretch(recolour(clips, noise.colour, noise.shade), noise.stretch)
+    if args.static_mirror:
+        dynamic_clips = clips if dynamic_clips is None else dynamic_clips
+        static_clips = torch.where(noise.mirror[:, None, None, None, None], clips.flip(-1), clips)
     chosen = take_frames(clips, noise.frames)
     noisy = noise_scheduler.add_noise(chosen, noise.noise, noise.timesteps)
     last_timestep = noise_scheduler.config.num_train_timesteps - 1 if args.swap_weight else None
-    prediction, static, dynamic, static_of_swaps = model(clips, dynamic_clips, noisy, noise, last_timestep)
+    prediction, static, dynamic, static_of_swaps = model(static_clips, dynamic_clips, noisy, noise, last_timestep)
 
     abar = noise_scheduler.alphas_cumprod.to(clips.device)[noise.timesteps]
     target = losses.target(args.prediction_type, chosen, noise.noise.expand_as(chosen), abar)

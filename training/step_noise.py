@@ -17,6 +17,7 @@ class StepNoise:
         drop_static, drop_dynamic (`(B,)`): clips that lose a token to guidance.
         colour (`(B, C, C)`), shade (`(B, C)`), stretch (`(B, 2)`): the disguise of the clip that d is read from.
         static (`(B, S)`): the noise that the bottleneck adds to s; zero without one.
+        mirror (`(B,)`): clips whose s is read from a mirrored frame.
     """
 
     timesteps: torch.Tensor
@@ -28,6 +29,7 @@ class StepNoise:
     shade: torch.Tensor
     stretch: torch.Tensor
     static: torch.Tensor
+    mirror: torch.Tensor
 
     def to(self, device: torch.device) -> "StepNoise":
         return StepNoise(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
@@ -77,4 +79,5 @@ def draw(
         shade=(0.3 * args.dynamic_recolour * normal(total, channels))[mine],
         stretch=(1 + args.dynamic_stretch * normal(total, 2)).clamp(0.5, 2)[mine],
         static=normal(total, static_dim)[mine] * bool(args.static_bottleneck),
+        mirror=(uniform(total) < 0.5 * args.static_mirror)[mine],
     )

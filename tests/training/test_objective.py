@@ -1,5 +1,7 @@
 """The whole objective, with its options, on tiny models."""
 
+from dataclasses import replace
+
 import pytest
 import step_noise
 import torch
@@ -50,6 +52,23 @@ def test_a_huber_scale_changes_the_denoising_term_only():
 def test_a_disguise_reaches_d_and_not_s():
     plain, disguised = evaluate(), evaluate("--dynamic_recolour", "0.5", "--dynamic_stretch", "0.2")
     assert not torch.allclose(plain.loss_orth, disguised.loss_orth)
+
+
+def test_half_of_the_static_frames_are_mirrored_and_no_dynamic_one():
+    args = parse_args(["--train_batch_size", "2000", "--static_mirror"])
+    share = step_noise.draw(args, 0, 0, 0, 1, 1, 1, 1, 1000).mirror.float().mean()
+    assert 0.45 < share < 0.55
+    clips, always = random_clips(batch=2, frames=3), torch.ones(2, dtype=torch.bool)
+    args = parse_args(["--num_frames", "3", "--train_batch_size", "2", "--static_mirror"])
+    seen = {}
+
+    def model(static_clips, dynamic_clips, noisy, noise, last_timestep):
+        seen.update(static=static_clips, dynamic=dynamic_clips)
+        return noisy, *random_tokens(), None
+
+    noise = replace(step_noise.draw(args, 0, 0, 0, 1, 3, SIZE, 16, 1000), mirror=always)
+    objective(model, clips, noise, SharedNoiseDDPMScheduler(), args)
+    assert torch.equal(seen["static"], clips.flip(-1)) and torch.equal(seen["dynamic"], clips)
 
 
 def test_a_bottleneck_sends_s_through_noise_and_charges_for_it():

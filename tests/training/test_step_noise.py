@@ -15,10 +15,11 @@ FLAGS = {
     "dynamic_dropout": 0.6,
     "static_bottleneck": 1e-4,
 }
+SWITCHES = ["--static_mirror"]
 
 
 def draw(step=0, micro_batch=0, rank=0, world_size=1, **flags):
-    args = parse_args([f"--{name}={value}" for name, value in (FLAGS | flags).items()])
+    args = parse_args([f"--{name}={value}" for name, value in (FLAGS | flags).items()] + SWITCHES)
     return step_noise.draw(
         args, step, micro_batch, rank, world_size, channels=3, size=8, static_dim=6, num_train_timesteps=1000
     )
