@@ -93,7 +93,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         type=float,
         default=0.0,
         help="Price of a nat of s, which training then sends through noise: what d tells as well is not worth it, and the decoder "
-        "hears it from d alone. Try 5e-6 to 1e-4. Off in the paper.",
+        "hears it from d alone. Try 3e-6 to 1e-4. Off in the paper.",
     )
     add_optimisation_flags(parser)
     out = add_output_flags(parser, "outputs/divid")
@@ -113,7 +113,7 @@ def check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
         parser.error(f"--frames_per_clip is {args.frames_per_clip}: choose 1 to --num_frames ({args.num_frames}).")
     if args.static_bottleneck < 0:
         parser.error(f"--static_bottleneck is {args.static_bottleneck}: it is a price, so at least 0, which is none.")
-    if args.huber_scale is not None and args.huber_scale <= 0:
+    if args.huber_scale is not None and not args.huber_scale > 0:
         parser.error(f"--huber_scale is {args.huber_scale}: it must be positive; leave it out for the squared error.")
     if args.timestep_bias <= 0:
         parser.error(f"--timestep_bias is {args.timestep_bias}: it must be positive; 1 draws t uniformly.")

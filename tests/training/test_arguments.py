@@ -51,6 +51,7 @@ BAD_FLAGS = {
     "--gradient_accumulation_steps 0": "--gradient_accumulation_steps is 0",
     "--frames_per_clip 11": "--frames_per_clip is 11",
     "--huber_scale 0": "--huber_scale is 0.0",
+    "--huber_scale nan": "--huber_scale is nan",
     "--static_dropout 1": "--static_dropout is 1.0",
     "--dynamic_dropout=-0.1": "--dynamic_dropout is -0.1",
     "--frame_sampling all": "--frame_sampling",
