@@ -105,19 +105,18 @@ def static_rate(static: torch.Tensor) -> torch.Tensor:
     return static.float().square().sum(dim=-1).mean() / 2
 
 
-def swap_loss(static_of_swaps: torch.Tensor, static: torch.Tensor, temperature: float = 0.1) -> torch.Tensor:
+def invariance_loss(static_of_swaps: torch.Tensor, static: torch.Tensor) -> torch.Tensor:
     r"""
-    Whose is a swap? Every frame must be nearest, in s, to its static donor among the donors of the batch:
+    How much s changes with the pose it is read from, shape `()`:
 
-        - mean_bk log softmax_j( cos(s(x_bk), s_j) / temperature ) at j = b
+        L_inv = mean_b |s(x_b) - s_b|^2 / mean_{b != c} |s_b - s_c|^2
 
-    with `x_bk` frame k of the swap whose static donor is clip b (InfoNCE, van den Oord et al. 2018). The dynamic donor is among the
-    wrong answers, so what d says of it is of no use to the decoder (our choice, off in the paper).
+    with `x_b` a frame of a swap whose static donor is clip b: the same person in a pose that b does not show. 0: s is read from
+    both alike; 1: it changes as much as between two people. The ratio leaves the length of s free (our choice, off in the paper).
 
     Args:
-        static_of_swaps (`torch.Tensor` of shape `(B, K, S)`): what the encoder reads from the swaps.
-        static (`torch.Tensor` of shape `(B, S)`): of their static donors, constant.
+        static_of_swaps (`torch.Tensor` of shape `(B, S)`): what the encoder reads from the swaps.
+        static (`torch.Tensor` of shape `(B, S)`): of their static donors, B >= 2.
     """
-    similarity = F.normalize(static_of_swaps.float(), dim=-1) @ F.normalize(static.float(), dim=-1).T / temperature
-    donors = torch.arange(len(static), device=static.device)
-    return F.cross_entropy(similarity.flatten(0, 1), donors.repeat_interleave(similarity.shape[1]))
+    distance = (static_of_swaps - static).float().square().sum(dim=-1).mean()
+    return distance / (2 * static.float().var(dim=0).sum())

@@ -1,7 +1,5 @@
 """The loss functions do what their equations say."""
 
-import math
-
 import pytest
 import torch
 from tiny import random_clips, random_tokens, seeded
@@ -135,12 +133,15 @@ def test_tokens_of_unequal_widths_cannot_be_compared():
         losses.orthogonality_loss(torch.zeros(2, 8), torch.zeros(2, 3, 4))
 
 
-def test_swaps_that_look_like_their_static_donor_cost_nothing_and_those_like_the_other_donor_much():
-    static = torch.eye(4, 8)
-    kept, lost = static[:, None].expand(-1, 3, -1), static.roll(1, dims=0)[:, None].expand(-1, 3, -1)
-    assert losses.swap_loss(5 * kept, static) < 1e-3, "and length does not matter"
-    assert losses.swap_loss(lost, static) == pytest.approx(10, abs=1e-2), "1 / temperature"
-    assert losses.swap_loss(torch.zeros(4, 3, 8), static) == pytest.approx(math.log(4))
+def test_invariance_is_measured_against_the_distance_between_people():
+    static = torch.randn(6, 8)
+    assert losses.invariance_loss(static, static) == 0
+    pairs = [(a, b) for a in range(6) for b in range(6) if a != b]
+    a, b = map(list, zip(*pairs, strict=True))
+    between = (static[a] - static[b]).square().sum(1).mean()
+    moved = static + torch.tensor([3.0, 4.0, 0, 0, 0, 0, 0, 0])
+    torch.testing.assert_close(losses.invariance_loss(moved, static), 25 / between)
+    torch.testing.assert_close(losses.invariance_loss(7 * moved, 7 * static), losses.invariance_loss(moved, static))
 
 
 def test_the_rate_of_s_is_the_divergence_of_its_channel_from_the_prior():

@@ -83,10 +83,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help="Training reads s from a mirrored frame half of the time, so s cannot tell left from right. Off in the paper.",
     )
     loss.add_argument(
-        "--swap_weight",
+        "--invariance_weight",
         type=float,
         default=0.0,
-        help="Of the swap loss: one-step swaps must be nearest, in s, to their static donor of the batch. Off in the paper.",
+        help="Of L_inv: s read from a one-step swap, which shows the static donor in another clip's pose, must be the donor's. 0.05 is a "
+        "value to try. Off in the paper.",
     )
     loss.add_argument(
         "--static_bottleneck",
@@ -117,9 +118,9 @@ def check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
         parser.error(f"--huber_scale is {args.huber_scale}: it must be positive; leave it out for the squared error.")
     if args.timestep_bias <= 0:
         parser.error(f"--timestep_bias is {args.timestep_bias}: it must be positive; 1 draws t uniformly.")
-    if args.swap_weight and (args.prediction_type != "sample" or args.train_batch_size < 2):
+    if args.invariance_weight and (args.prediction_type != "sample" or args.train_batch_size < 2):
         parser.error(
-            "--swap_weight needs --prediction_type sample, since other predictions say nothing of a frame in one step, and a "
+            "--invariance_weight needs --prediction_type sample, since other predictions say nothing of a frame in one step, and a "
             "--train_batch_size of at least 2, since a swap has two donors."
         )
     for name in ("static_dropout", "dynamic_dropout"):

@@ -6,12 +6,8 @@ import torch
 from disguise import recolour, stretch
 from step_noise import StepNoise
 from torch import nn
-from torch.func import functional_call
 
 from divid_diffusers import SharedNoiseDDPMScheduler, losses
-
-
-SWAPPED_FRAMES = 2  # of each clip and step that the swap loss looks at: each costs a pass of the UNet
 
 
 @dataclass
@@ -21,7 +17,7 @@ class Objective:
     loss: torch.Tensor
     loss_ddpm: torch.Tensor
     loss_orth: torch.Tensor
-    loss_swap: torch.Tensor
+    loss_inv: torch.Tensor
     rate: torch.Tensor
     per_clip: torch.Tensor
 
@@ -46,22 +42,18 @@ class Trainee(nn.Module):
         ).sample
         static_of_swaps = None
         if last_timestep is not None:
-            swapped = noise.frames[:, :SWAPPED_FRAMES]
-            static_of_swaps = self.static_of_swaps(
-                tokens.static.roll(1, dims=0), take_frames(tokens.dynamic, swapped), noise.noise, last_timestep
-            )
+            of_others = dynamic[:, :1].roll(1, dims=0)
+            static_of_swaps = self.static_of_swaps(tokens.static, of_others, noise.noise, last_timestep)
         return prediction, tokens.static, tokens.dynamic, static_of_swaps
 
     def static_of_swaps(self, static, dynamic, noise, last_timestep: int) -> torch.Tensor:
         """
-        s of every frame of swaps that are predicted in one step from pure noise, `(B, K, S)`. The encoder only reads: were it
-        trained by this as well, the two could agree on a sign that nobody sees.
+        s `(B, S)` of swaps that are predicted in one step from pure noise. The decoder is left alone: were it trained by this as
+        well, the two could agree on a sign that nobody sees.
         """
-        noisy = noise.expand(-1, dynamic.shape[1], -1, -1, -1)
-        swaps = self.unet(noisy, last_timestep, static=static, dynamic=dynamic).sample
-        weights = {name: weight.detach() for name, weight in self.encoder.named_parameters()}
-        tokens = functional_call(self.encoder, weights, (swaps.flatten(0, 1)[:, None],))
-        return tokens.static.unflatten(0, swaps.shape[:2])
+        with torch.no_grad():
+            swaps = self.unet(noise, last_timestep, static=static, dynamic=dynamic).sample
+        return self.encoder(swaps).static
 
 
 def take_frames(clips: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:
@@ -81,7 +73,7 @@ def objective(
         static_clips = torch.where(noise.mirror[:, None, None, None, None], clips.flip(-1), clips)
     chosen = take_frames(clips, noise.frames)
     noisy = noise_scheduler.add_noise(chosen, noise.noise, noise.timesteps)
-    last_timestep = noise_scheduler.config.num_train_timesteps - 1 if args.swap_weight else None
+    last_timestep = noise_scheduler.config.num_train_timesteps - 1 if args.invariance_weight else None
     prediction, static, dynamic, static_of_swaps = model(static_clips, dynamic_clips, noisy, noise, last_timestep)
 
     abar = noise_scheduler.alphas_cumprod.to(clips.device)[noise.timesteps]
@@ -97,8 +89,8 @@ def objective(
     loss = loss_ddpm + args.orthogonality_weight * loss_orth
     rate = losses.static_rate(static)
     loss = loss + args.static_bottleneck * rate
-    loss_swap = torch.zeros_like(loss_ddpm)
+    loss_inv = torch.zeros_like(loss_ddpm)
     if static_of_swaps is not None:
-        loss_swap = losses.swap_loss(static_of_swaps, static.detach().roll(1, dims=0))
-        loss = loss + args.swap_weight * loss_swap
-    return Objective(loss, loss_ddpm, loss_orth, loss_swap, rate, per_clip)
+        loss_inv = losses.invariance_loss(static_of_swaps, static)
+        loss = loss + args.invariance_weight * loss_inv
+    return Objective(loss, loss_ddpm, loss_orth, loss_inv, rate, per_clip)

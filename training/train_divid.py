@@ -62,7 +62,7 @@ class DiViDRecipe:
             "loss": result.loss,
             "loss_ddpm": result.loss_ddpm,
             "loss_orth": result.loss_orth,
-            "loss_swap": result.loss_swap,
+            "loss_inv": result.loss_inv,
             "rate": result.rate,
         }
         width = num_timesteps // NUM_BUCKETS

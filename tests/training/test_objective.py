@@ -88,38 +88,43 @@ def test_timestep_bias_draws_high_noise_more_often():
     assert 0 <= biased.min() and biased.max() <= 999
 
 
-def test_the_swap_loss_trains_the_decoder_and_the_tokens_it_decodes_and_not_the_eye_that_reads():
-    flags = ["--prediction_type", "sample", "--swap_weight", "0.5", "--orthogonality_weight", "0"]
-    result, model = evaluate(*flags, with_model=True)
-    assert torch.allclose(result.loss, result.loss_ddpm + 0.5 * result.loss_swap) and result.loss_swap > 0
-
-    def gradients(loss):
-        model.zero_grad()
-        loss.backward(retain_graph=True)
-        return {name: weight.grad for name, weight in model.named_parameters()}
-
-    reached = gradients(result.loss_swap)
-    assert all(reached[f"unet.{name}"] is not None for name in ("conv_out.weight", "conv_in.weight"))
-    assert reached["encoder.dynamic_proj.weight"].any() and reached["encoder.static_encoder.4.weight"].any()
+INVARIANCE = ["--prediction_type", "sample", "--invariance_weight", "0.5", "--orthogonality_weight", "0"]
 
 
-def test_the_eye_that_reads_swaps_is_fixed():
-    """With a decoder that ignores its tokens, the encoder has no way left to please the swap loss."""
+def test_the_invariance_loss_trains_what_reads_s_and_nothing_else():
+    result, model = evaluate(*INVARIANCE, with_model=True)
+    assert torch.allclose(result.loss, result.loss_ddpm + 0.5 * result.loss_inv) and result.loss_inv > 0
+    result.loss_inv.backward()
+    reached = {name for name, weight in model.named_parameters() if weight.grad is not None and weight.grad.any()}
+    assert {"encoder.static_encoder.4.weight", "encoder.image_proj.weight"} <= reached
+    assert not any(name.startswith(("unet.", "encoder.lstm", "encoder.dynamic_proj")) for name in reached)
+
+
+def test_the_swaps_that_s_is_read_from_are_of_its_own_clip_and_the_motion_of_another():
     torch.manual_seed(0)
-    model = Trainee(tiny_encoder(), lambda noisy, *_, **__: UNet2DConditionOutput(sample=noisy))
-    noise = torch.randn(2, 1, 3, SIZE, SIZE)
-    read = model.static_of_swaps(*random_tokens(), noise, 999)
-    assert read.shape == (2, 3, 16) and not read.requires_grad
+    seen = {}
+
+    def unet(noisy, timestep, static, dynamic, **_):
+        seen.update(static=static, dynamic=dynamic)
+        return UNet2DConditionOutput(sample=noisy.expand(-1, dynamic.shape[1], -1, -1, -1))
+
+    model, clips = Trainee(tiny_encoder(), unet), random_clips(batch=2, frames=3)
+    args = parse_args(["--num_frames", "3", "--train_batch_size", "2"])
+    noise = step_noise.draw(args, 0, 0, 0, 1, 3, SIZE, 16, 1000)
+    _, static, dynamic, static_of_swaps = model(clips, None, noise.noise, noise, 999)
+    torch.testing.assert_close(seen["static"], static)
+    torch.testing.assert_close(seen["dynamic"], dynamic[[1, 0], noise.frames[[1, 0], 0]][:, None])
+    torch.testing.assert_close(static_of_swaps, model.encoder(noise.noise).static)
 
 
-def test_without_a_swap_weight_nothing_is_swapped():
-    assert evaluate("--prediction_type", "sample").loss_swap == 0
+def test_without_an_invariance_weight_nothing_is_swapped():
+    assert evaluate("--prediction_type", "sample").loss_inv == 0
 
 
 @pytest.mark.parametrize(
     "flags", [["--prediction_type=epsilon"], ["--prediction_type=sample", "--train_batch_size=1"]]
 )
-def test_a_swap_loss_that_means_nothing_is_refused(flags, capsys):
+def test_an_invariance_loss_that_means_nothing_is_refused(flags, capsys):
     with pytest.raises(SystemExit):
-        parse_args(["--swap_weight=1", *flags])
-    assert "--swap_weight needs --prediction_type sample" in capsys.readouterr().err
+        parse_args(["--invariance_weight=1", *flags])
+    assert "--invariance_weight needs --prediction_type sample" in capsys.readouterr().err
