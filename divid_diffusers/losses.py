@@ -118,5 +118,6 @@ def invariance_loss(static_of_swaps: torch.Tensor, static: torch.Tensor) -> torc
         static_of_swaps (`torch.Tensor` of shape `(B, S)`): what the encoder reads from the swaps.
         static (`torch.Tensor` of shape `(B, S)`): of their static donors, B >= 2.
     """
-    distance = (static_of_swaps - static).float().square().sum(dim=-1).mean()
-    return distance / (2 * static.float().var(dim=0).sum())
+    static_of_swaps, static = static_of_swaps.float(), static.float()
+    distance = (static_of_swaps - static).square().sum(dim=-1).mean()
+    return distance / (2 * static.var(dim=0).sum())
