@@ -1,0 +1,73 @@
+"""Two models on the same swaps: by how much is one ahead, and does it stay ahead with other people?
+
+    python benchmarks/paired_swaps.py --models DiViD=examples/divid-sprites-tiny DBSE=examples/baselines/dbse-sprites-tiny \\
+        --dataset data/sprites --judge examples/judge-sprites --num_pairs 2000
+
+The intervals of `evaluate.py` take pairs as independent; these are over people (`pigeonhole_interval`).
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
+
+from clips import draw_clips, evenly_spaced  # noqa: E402
+from evaluate import load_model  # noqa: E402
+
+from divid_diffusers.data.prepared import load_clips  # noqa: E402
+from divid_diffusers.evaluation.statistics import pigeonhole_interval  # noqa: E402
+from divid_diffusers.evaluation.swap_test import ordered_pairs  # noqa: E402
+from divid_diffusers.models.judge import ClipJudge  # noqa: E402
+
+
+BATCH = 32
+
+
+def joint(model, judge: ClipJudge, items: list[dict], pairs: np.ndarray, dynamic_factors: list[str]) -> np.ndarray:
+    """Which swaps show all static labels of the one donor and all dynamic labels of the other, `(P,)`."""
+    clips = evenly_spaced(items, judge.config.num_frames).float() / 255
+    static, dynamic = (torch.cat(part) for part in zip(*map(model.encode, clips.split(BATCH)), strict=True))
+    right = []
+    for a, b in (batch.T for batch in np.array_split(pairs, -(-len(pairs) // BATCH))):
+        shown = judge.predict(model.decode(static[a], dynamic[b]))
+        donors = {factor: b if factor in dynamic_factors else a for factor in shown}
+        wanted = {factor: torch.tensor([items[i][factor] for i in rows]) for factor, rows in donors.items()}
+        right.append(torch.stack([shown[factor].argmax(1) == wanted[factor] for factor in shown]).all(0))
+    return torch.cat(right).numpy()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--models", nargs=2, required=True, metavar="NAME=PATH")
+    parser.add_argument("--dataset", required=True)
+    parser.add_argument("--judge", required=True)
+    parser.add_argument("--dynamic_factors", nargs="+", default=["action"])
+    parser.add_argument("--num_pairs", type=int, default=1000)
+    parser.add_argument("--num_inference_steps", type=int)
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    torch.set_flush_denormal(True)
+    test, judge = load_clips(args.dataset, "test"), ClipJudge.from_pretrained(args.judge).eval()
+    items = draw_clips(test, len(test), args.seed)
+    pairs = np.array(ordered_pairs(len(items), args.num_pairs, args.seed))
+    models = dict(model.split("=", 1) for model in args.models)
+
+    first, second = (
+        joint(load_model(name, path, args), judge, items, pairs, args.dynamic_factors) for name, path in models.items()
+    )
+    people = np.array([item["identity"] for item in items])[pairs]
+    print(f"{len(pairs)} swaps of {len(items)} clips of {len(np.unique(people))} people, seed {args.seed}; joint, %\n")
+    print("| | share | 95 % interval over people |\n|---|---|---|")
+    rows = dict(zip(models, (first, second), strict=True)) | {" - ".join(models): first.astype(float) - second}
+    for name, values in rows.items():
+        mean, low, high = (100 * value for value in pigeonhole_interval(values, people, seed=args.seed))
+        print(f"| {name} | {mean:.1f} | {low:.1f} to {high:.1f} |")
+
+
+if __name__ == "__main__":
+    main()
