@@ -55,11 +55,13 @@ def main() -> None:
     test, judge = load_clips(args.dataset, "test"), ClipJudge.from_pretrained(args.judge).eval()
     items = draw_clips(test, len(test), args.seed)
     pairs = np.array(ordered_pairs(len(items), args.num_pairs, args.seed))
-    models = dict(model.split("=", 1) for model in args.models)
+    models = {name: load_model(name, path, args) for name, _, path in (model.partition("=") for model in args.models)}
+    if len(models) < 2 or "identity" not in items[0]:
+        parser.error(
+            "--models takes two different names, NAME=PATH, and the clips need an 'identity', whose people are drawn."
+        )
 
-    first, second = (
-        joint(load_model(name, path, args), judge, items, pairs, args.dynamic_factors) for name, path in models.items()
-    )
+    first, second = (joint(model, judge, items, pairs, args.dynamic_factors) for model in models.values())
     people = np.array([item["identity"] for item in items])[pairs]
     print(f"{len(pairs)} swaps of {len(items)} clips of {len(np.unique(people))} people, seed {args.seed}; joint, %\n")
     print("| | share | 95 % interval over people |\n|---|---|---|")

@@ -118,6 +118,10 @@ def check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
         parser.error(f"--huber_scale is {args.huber_scale}: it must be positive; leave it out for the squared error.")
     if args.timestep_bias <= 0:
         parser.error(f"--timestep_bias is {args.timestep_bias}: it must be positive; 1 draws t uniformly.")
+    if not args.invariance_weight >= 0:
+        parser.error(
+            f"--invariance_weight is {args.invariance_weight}: it must be at least 0, which leaves the loss out."
+        )
     if args.invariance_weight and (args.prediction_type != "sample" or args.train_batch_size < 2):
         parser.error(
             "--invariance_weight needs --prediction_type sample, since other predictions say nothing of a frame in one step, and a "

@@ -52,6 +52,8 @@ BAD_FLAGS = {
     "--frames_per_clip 11": "--frames_per_clip is 11",
     "--huber_scale 0": "--huber_scale is 0.0",
     "--huber_scale nan": "--huber_scale is nan",
+    "--invariance_weight=-1": "--invariance_weight is -1.0",
+    "--invariance_weight nan": "--invariance_weight is nan",
     "--static_dropout 1": "--static_dropout is 1.0",
     "--dynamic_dropout=-0.1": "--dynamic_dropout is -0.1",
     "--frame_sampling all": "--frame_sampling",
