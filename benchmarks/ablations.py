@@ -37,7 +37,7 @@ def train(variant: str, steps: int, folder: Path) -> DiViDPipeline:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("--steps", type=int, default=800)
     parser.add_argument("--num_test_clips", type=int, default=64)
     parser.add_argument(

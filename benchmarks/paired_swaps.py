@@ -42,7 +42,7 @@ def joint(model, judge: ClipJudge, items: list[dict], pairs: np.ndarray, dynamic
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("--models", nargs=2, required=True, metavar="NAME=PATH")
     parser.add_argument("--dataset", required=True)
     parser.add_argument("--judge", required=True)

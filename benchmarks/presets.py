@@ -59,7 +59,7 @@ def where_time_goes(step) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("--presets", nargs="+", default=["tiny", "paper"])
     args = parser.parse_args()
     torch.set_flush_denormal(True)

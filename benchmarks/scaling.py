@@ -31,7 +31,7 @@ def measure(model: str, clips: int, frames: int, steps: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("--model", default="examples/divid-puppets-tiny")
     parser.add_argument("--steps", type=int, default=4)
     parser.add_argument(

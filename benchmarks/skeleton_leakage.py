@@ -30,7 +30,7 @@ def features(skeleton: np.ndarray, person: Appearance) -> dict[str, np.ndarray]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("--input", required=True, help="Skeleton.zip, as the data set's site serves it.")
     args = parser.parse_args()
     person = Appearance.sample(0)

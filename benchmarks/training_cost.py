@@ -80,7 +80,7 @@ def measure(flags: list[str], steps: int) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("--cases", default="tiny", choices=CASES)
     parser.add_argument("--steps", type=int, default=9)
     parser.add_argument("--only", help=argparse.SUPPRESS)  # the case of a process

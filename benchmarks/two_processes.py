@@ -44,7 +44,7 @@ def losses(launcher: list[str], batch_size: int, steps: int, folder: Path) -> li
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--batch_size", type=int, default=2, help="Clips per process.")
     args = parser.parse_args()

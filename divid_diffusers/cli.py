@@ -31,6 +31,7 @@ A clip is a video, a GIF, an image, a folder of frames, or a URL of any of them 
 
 def parse_args(argv=None):
     parser = argparse.ArgumentParser(
+        allow_abbrev=False,
         prog="divid",
         description="Static/dynamic disentanglement of video.",
         epilog=EPILOG,
@@ -40,7 +41,7 @@ def parse_args(argv=None):
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def command(name: str, help: str, *clips: tuple[str, str], writes: str | None = None) -> argparse.ArgumentParser:
-        sub = commands.add_parser(name, help=help, description=help)
+        sub = commands.add_parser(name, help=help, description=help, allow_abbrev=False)
         for clip, what in clips:
             sub.add_argument(clip, help=what)
         sub.add_argument("--model", default=os.environ.get("DIVID_MODEL"), help="A folder or a name on the Hub.")

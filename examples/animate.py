@@ -10,7 +10,7 @@ from divid_diffusers import DiViDPipeline, export_clip
 from divid_diffusers.data.puppets import MOTIONS, Puppets
 
 
-parser = argparse.ArgumentParser(description=__doc__)
+parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
 parser.add_argument("picture", nargs="?", help="A picture of who shall move.")
 parser.add_argument("clip", nargs="?", help="A video, GIF or folder of frames whose motion is taken.")
 parser.add_argument("--model", default=str(Path(__file__).parent / "divid-puppets-tiny"))

@@ -12,7 +12,7 @@ from divid_diffusers import DiViDPipeline
 from divid_diffusers.data.puppets import Appearance, Puppets
 
 
-parser = argparse.ArgumentParser(description=__doc__)
+parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
 parser.add_argument("--model", default=str(Path(__file__).parent / "divid-puppets-tiny"))
 parser.add_argument("--num_clips", type=int, default=600, help="For training; a third as many are named.")
 args = parser.parse_args()

@@ -15,7 +15,7 @@ from divid_diffusers import DiViDPipeline
 from divid_diffusers.pipelines.clip_writing import written_whole
 
 
-parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
 parser.add_argument("folder", type=Path)
 parser.add_argument("output", type=Path, help="A Parquet file; pandas.read_parquet reads it.")
 parser.add_argument("--model", default=str(Path(__file__).parent / "divid-puppets-tiny"))

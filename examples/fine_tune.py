@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 HERE = Path(__file__).parent
-parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
 parser.add_argument("videos", help="A folder of videos, of one person, animal or thing each.")
 parser.add_argument("output_dir")
 parser.add_argument("--model", default=str(HERE / "divid-puppets-tiny"), help="Where training starts.")

@@ -10,7 +10,7 @@ from divid_diffusers import DiViDPipeline, export_clip
 from divid_diffusers.data.puppets import Puppets
 
 
-parser = argparse.ArgumentParser(description=__doc__)
+parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
 parser.add_argument("clips", nargs="*", help="Two videos, GIFs or folders of frames.")
 parser.add_argument("--model", default=str(Path(__file__).parent / "divid-puppets-tiny"))
 parser.add_argument("--factor", choices=["static", "dynamic", "both"], default="static", help="What changes.")

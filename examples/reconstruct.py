@@ -9,7 +9,7 @@ from divid_diffusers import DiViDPipeline, export_clip
 from divid_diffusers.data.puppets import Puppets
 
 
-parser = argparse.ArgumentParser(description=__doc__)
+parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
 parser.add_argument("clip", nargs="?", help="A video, GIF or folder of frames.")
 parser.add_argument("--model", default=str(Path(__file__).parent / "divid-puppets-tiny"))
 parser.add_argument("--output", default="outputs/reconstruction.gif")

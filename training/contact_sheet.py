@@ -27,7 +27,7 @@ def contact_sheet(clips, num_clips: int, num_frames: int, seed: int, scale: int)
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+        allow_abbrev=False, description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     parser.add_argument("dataset", help="A folder that prepare_*.py wrote.")
     parser.add_argument("--output", type=Path, required=True)

@@ -40,7 +40,9 @@ PIPELINES = {pipeline.__name__: pipeline for pipeline in (DiViDPipeline, Sequent
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
     parser.add_argument("--models", nargs="+", required=True, metavar="NAME=PATH", help="Folders or Hub names.")
     parser.add_argument(
         "--dataset", required=True, help="puppets, or a set that prepare_*.py wrote, or one on the Hub."

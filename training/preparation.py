@@ -82,7 +82,9 @@ class Plan:
 
 def parser_for(doc: str) -> argparse.ArgumentParser:
     """A parser with the flags that all scripts have; `doc` is the script's docstring."""
-    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
     parser.add_argument(
         "--output_dir", type=Path, required=True, help="Where the set goes; open it with datasets.load_from_disk."
     )

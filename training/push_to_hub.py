@@ -46,7 +46,9 @@ pipe = DiffusionPipeline.from_pretrained("{repo_id}", custom_pipeline="pipeline"
 
 
 def parse_args(argv=None):
-    parser = argparse.ArgumentParser(description="Publish a trained pipeline on the Hub, in one commit.")
+    parser = argparse.ArgumentParser(
+        description="Publish a trained pipeline on the Hub, in one commit.", allow_abbrev=False
+    )
     parser.add_argument("run", type=Path, help="The --output_dir of a training run.")
     parser.add_argument("--repo_id", required=True, help="namespace/name, or a name in your own namespace.")
     parser.add_argument("--private", action="store_true", help="If the repository is new, only you can see it.")

@@ -1,8 +1,5 @@
 """What a model card says of the run, whatever was trained."""
 
-import re
-import shlex
-import sys
 from pathlib import Path
 
 import torch
@@ -18,8 +15,6 @@ def run_facts(args, progress, processes: int, figures: dict[str, float]) -> dict
     without any), to be filled into a card's text.
     """
     rows = "".join(f"| {name} | {value:.3f} |\n" for name, value in figures.items())
-    words = f" {shlex.join(sys.argv[1:])}"
-    script = Path(sys.argv[0]).name
     return {
         "name": args.hub_model_id or Path(args.output_dir).name,
         "source": DRAWN if args.dataset == "puppets" else f"`{Path(args.dataset).name}`",
@@ -30,6 +25,6 @@ def run_facts(args, progress, processes: int, figures: dict[str, float]) -> dict
         "cpu_minutes": f"{progress.cpu_seconds / 60:.0f}",
         "processes": str(processes),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU",
-        "command": f"accelerate launch training/{script}" + re.sub(r" --hub_token[= ]\S+", "", words),
+        "command": args.command,
         "figures": f"| figure | value |\n|---|---|\n{rows}" if figures else "",
     }

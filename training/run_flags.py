@@ -1,6 +1,8 @@
 """The flags that all trainers have, and the config file that sets them."""
 
 import argparse
+import shlex
+import sys
 from pathlib import Path
 
 import yaml
@@ -8,8 +10,12 @@ import yaml
 from divid_diffusers.data.sampling import FRAME_SAMPLING
 
 
+SECRETS = ("hub_token",)  # never printed, logged or written to a card
+
+
 def new_parser(what: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
+        allow_abbrev=False,
         description=f"Train {what}. Values come from the flags, else from --config, else from the defaults below.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
@@ -82,6 +88,7 @@ def parse(parser: argparse.ArgumentParser, argv: list[str] | None) -> argparse.N
     if known.config:
         parser.set_defaults(**read_config(known.config, {action.dest: action for action in parser._actions}))
     args = parser.parse_args(argv)
+    args.command = command_line(parser, argv)
     for name in (
         "train_batch_size",
         "max_train_steps",
@@ -96,6 +103,23 @@ def parse(parser: argparse.ArgumentParser, argv: list[str] | None) -> argparse.N
     if args.push_to_hub and args.hub_token and args.report_to == "wandb":
         parser.error("--hub_token would be uploaded with the run's settings by wandb: use `hf auth login` instead.")
     return args
+
+
+def command_line(parser: argparse.ArgumentParser, argv: list[str] | None) -> str:
+    """The command that starts this run, made of the flags that were given: what is published must not repeat a secret."""
+    not_given = object()
+    given = argparse.Namespace(**{action.dest: not_given for action in parser._actions})
+    parser.parse_args(argv, given)
+    words = ["accelerate", "launch", f"training/{Path(sys.argv[0]).name}"]
+    for action in parser._actions:
+        value = getattr(given, action.dest)
+        if value is not_given or action.dest in SECRETS:
+            continue
+        if isinstance(action, argparse.BooleanOptionalAction):
+            words.append(action.option_strings[0 if value else 1])
+        else:
+            words += [action.option_strings[0], str(value)]
+    return shlex.join(words)
 
 
 def read_config(path: str, actions: dict[str, argparse.Action]) -> dict:

@@ -25,7 +25,9 @@ from divid_diffusers.models.judge import ClipJudge
 
 
 def parse_args(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
     parser.add_argument("--dataset", required=True, help="A folder that prepare_*.py wrote, or such a set on the Hub.")
     parser.add_argument("--factors", nargs="+", default=["identity", "action"], help="Labels to name.")
     parser.add_argument("--output_dir", type=Path, required=True)

@@ -1,5 +1,6 @@
 """Flags win over the config file, which wins over the defaults; what cannot work is refused before anything starts."""
 
+import ast
 from pathlib import Path
 
 import pytest
@@ -104,3 +105,32 @@ def test_a_file_that_is_no_config_is_refused_by_name(tmp_path, text, capsys):
     path = tmp_path / "config.yaml"
     path.write_text(text)
     assert str(path) in refusal(["--config", str(path)], capsys)
+
+
+def test_the_command_on_a_card_is_rebuilt_from_what_was_given_and_never_holds_the_token(config):
+    path = config(hub_token="hf_from_the_file")
+    args = parse_args([*path, "--hub_token", "hf_secret", "--learning_rate=1e-3", "--no-push_to_hub", "--seed", "7"])
+    assert args.hub_token == "hf_secret"
+    assert "hf_" not in args.command.replace(path[1], "")
+    assert (
+        args.command.endswith("--learning_rate 0.001 --seed 7 --no-push_to_hub")
+        and "--train_batch" not in args.command
+    )
+
+
+@pytest.mark.parametrize("flag", ["--hub_tok", "--hub_t", "--learning_r"])
+def test_an_abbreviation_is_refused_by_name(flag, capsys):
+    assert f"unrecognized arguments: {flag}" in refusal([flag, "1"], capsys)
+
+
+def test_no_script_takes_abbreviations():
+    """An abbreviated secret would pass every filter that knows the flag's name."""
+    root = TRAINING.parent
+    for path in [
+        path
+        for folder in ("benchmarks", "divid_diffusers", "examples", "training")
+        for path in root.glob(f"{folder}/**/*.py")
+    ]:
+        for call in [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]:
+            if getattr(call.func, "attr", None) in ("ArgumentParser", "add_parser"):
+                assert any(word.arg == "allow_abbrev" and not word.value.value for word in call.keywords), path
