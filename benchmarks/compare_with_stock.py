@@ -11,23 +11,18 @@ same order, so that their held-out losses are compared per clip seen; neither is
 import argparse
 import os
 import platform
-import sys
 import time
-from pathlib import Path
 
 import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
 from torch import nn
 from torch.nn import functional as F
 
-from divid_diffusers import DiViDPipeline, SharedNoiseDDPMScheduler, build_models, losses
+from divid_diffusers import DiViDPipeline, SharedNoiseDDPMScheduler, build_models
 from divid_diffusers.data.puppets import Puppets
 from divid_diffusers.presets import PRESETS
-
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
-
-from calibration import calibrate  # noqa: E402
+from divid_diffusers.training import losses
+from divid_diffusers.training.calibration import calibrate
 
 
 PATCH = PRESETS["tiny"]["unet"]["patch_size"]

@@ -36,7 +36,9 @@ def loading_rate(clips, workers: int, batch_size: int, num_batches: int) -> floa
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
-    parser.add_argument("--datasets", nargs="+", default=["puppets"], help="puppets, or folders of prepare_*.py.")
+    parser.add_argument(
+        "--datasets", nargs="+", default=["puppets"], help="puppets, or folders of training/prepare/*.py."
+    )
     parser.add_argument("--workers", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--batch_size", type=int, default=8)
     parser.add_argument("--num_batches", type=int, default=100)

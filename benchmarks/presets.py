@@ -11,7 +11,8 @@ import time
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from divid_diffusers import build_pipeline, losses
+from divid_diffusers import build_pipeline
+from divid_diffusers.training import losses
 
 
 NUM_FRAMES = 10

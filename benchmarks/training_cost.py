@@ -19,15 +19,6 @@ import torch
 
 
 TRAINING = Path(__file__).parents[1] / "training"
-sys.path.insert(0, str(TRAINING))
-
-import train_baseline  # noqa: E402
-import train_divid  # noqa: E402
-from arguments import parse_args  # noqa: E402
-from loop import Place  # noqa: E402
-
-from divid_diffusers.baseline_presets import build_baseline  # noqa: E402
-
 
 CASES = {
     "tiny": ["tiny_sprites.yaml", "tiny_sprites.yaml --train_batch_size 24", "dbse_sprites.yaml", "spyl_sprites.yaml"],
@@ -41,6 +32,12 @@ CASES = {
 
 def recipe(flags: list[str]):
     """What the trainer would train, on clips of 64 x 64 pixels in colour."""
+    import train_baseline  # a case's own process has the folder training/ on its path, as the trainers have
+    import train_divid
+    from trainer.arguments import parse_args
+
+    from divid_diffusers import build_baseline
+
     if "dbse" in flags[0] or "spyl" in flags[0]:
         args = train_baseline.parse_args([*flags, "--contrast_from_epoch=0"])
         model = build_baseline(args.method, args.form, args.preset, 3, 64, pixel_shortcut=args.pixel_shortcut)
@@ -58,6 +55,8 @@ def recipe(flags: list[str]):
 
 def measure(flags: list[str], steps: int) -> dict[str, float]:
     """The median step, and the peak of the process with gradients, Adam's averages and those of the weights (EMA)."""
+    from trainer.loop import Place
+
     torch.manual_seed(0)
     torch.set_flush_denormal(True)
     made, args = recipe(flags)
@@ -100,7 +99,11 @@ def main() -> None:
             only = f"--config={TRAINING}/configs/{case} --mixed_precision={precision}"
             command = [sys.executable, __file__, f"--steps={args.steps}", f"--only={only}"]
             output = subprocess.run(
-                command, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=True, capture_output=True, text=True
+                command,
+                env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(TRAINING)},
+                check=True,
+                capture_output=True,
+                text=True,
             )
             found.append(json.loads(output.stdout.splitlines()[-1]))
         columns = [

@@ -4,17 +4,16 @@
 from diffusers import DiffusionPipeline, ModelMixin, SchedulerMixin
 from diffusers.pipelines.pipeline_loading_utils import LOADABLE_CLASSES
 
-from .baseline_presets import build_baseline
+from .clips.processor import ClipProcessor, load_clip
+from .clips.writing import export_clip
 from .models.dbse import DBSE
 from .models.sequence_encoder import DiViDSequenceEncoder, DiViDTokens
 from .models.spyl import SPYL
 from .models.unet_static_dynamic import DiViDUNet2DConditionModel
-from .pipelines.clip_processor import ClipProcessor, load_clip
-from .pipelines.clip_writing import export_clip
 from .pipelines.pipeline_divid import DiViDPipeline
 from .pipelines.pipeline_output import DiViDPipelineOutput
 from .pipelines.pipeline_sequential_vae import SequentialVAEPipeline
-from .presets import PRESETS, build_models, build_pipeline
+from .presets import PRESETS, build_baseline, build_models, build_pipeline
 from .schedulers.scheduling_shared_noise_ddpm import SharedNoiseDDPMScheduler
 
 

@@ -11,8 +11,8 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from . import DiViDPipeline, __version__, export_clip
-from .data.video import SeekableVideo
-from .pipelines.clip_writing import written_whole
+from .clips.video import SeekableVideo
+from .clips.writing import written_whole
 
 
 EPILOG = """\

@@ -12,7 +12,7 @@ import torch
 from tqdm.auto import tqdm
 
 from divid_diffusers import DiViDPipeline
-from divid_diffusers.pipelines.clip_writing import written_whole
+from divid_diffusers.clips.writing import written_whole
 
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)

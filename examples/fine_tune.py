@@ -20,7 +20,7 @@ args, training_flags = parser.parse_known_args()  # others go to train_divid.py
 
 dataset = str(Path(args.output_dir) / "clips")
 commands = [
-    [sys.executable, HERE.parent / "training" / "prepare_videos.py", "--input", args.videos, "--output_dir", dataset],
+    [sys.executable, HERE.parent / "training" / "prepare/videos.py", "--input", args.videos, "--output_dir", dataset],
     [
         *("accelerate", "launch", HERE.parent / "training" / "train_divid.py"),
         *("--dataset", dataset, "--pretrained_model_name_or_path", args.model, "--output_dir", args.output_dir),

@@ -60,7 +60,7 @@ def folder(tmp_path, monkeypatch):
 @pytest.mark.parametrize("document, block", blocks("python"))
 def test_python_blocks_run(document, block, folder):
     if 'from_pretrained("org/' in block:
-        pytest.skip("names a repository of the Hub; tests/training/test_push_to_hub.py loads from a stand-in")
+        pytest.skip("names a repository of the Hub; tests/publish/test_push_to_hub.py loads from a stand-in")
     if "gradio_client" in block:
         pytest.skip("asks a running page, as tests/space/test_server.py does")
     exec(compile(block, str(document), "exec"), {})

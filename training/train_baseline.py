@@ -7,19 +7,19 @@ Train a baseline, DBSE or SPYL, on the same clips, with the same budget, checkpo
 import argparse
 from pathlib import Path
 
-import loop
 import torch
-from baseline_card import write_baseline_card
-from clips import open_clips
-from loop import Place
-from run_flags import add_data_flags, add_optimisation_flags, add_output_flags, new_parser, parse
 from torch import nn
+from trainer import loop
+from trainer.baseline_card import write_baseline_card
+from trainer.clips import open_clips
+from trainer.flags import add_data_flags, add_optimisation_flags, add_output_flags, new_parser, parse
+from trainer.loop import Place
 
 from divid_diffusers import SequentialVAEPipeline
-from divid_diffusers.baseline_presets import METHODS, build_baseline
 from divid_diffusers.models.frame_coders import FORMS
 from divid_diffusers.models.perceptual import VGGPerceptualDistance
 from divid_diffusers.models.sequential_vae import SequentialVAE
+from divid_diffusers.presets import METHODS, build_baseline
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

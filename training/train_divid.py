@@ -2,17 +2,14 @@
 
 from pathlib import Path
 
-import loop
-import step_noise
 import torch
-from arguments import parse_args
-from calibration import calibrate
-from clips import open_clips, some_clips
 from diffusers import DDIMScheduler
-from loop import Place
-from model_card import write_model_card
-from objective import Trainee, objective
 from torch import nn
+from trainer import loop
+from trainer.arguments import parse_args
+from trainer.card import write_model_card
+from trainer.clips import open_clips, some_clips
+from trainer.loop import Place
 
 from divid_diffusers import (
     DiViDPipeline,
@@ -21,6 +18,9 @@ from divid_diffusers import (
     SharedNoiseDDPMScheduler,
     build_models,
 )
+from divid_diffusers.training import step_noise
+from divid_diffusers.training.calibration import calibrate
+from divid_diffusers.training.objective import Trainee, objective
 
 
 NUM_BUCKETS = 4  # of timesteps: the loss at high noise and at low noise are different things

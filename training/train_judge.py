@@ -13,13 +13,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from clips import evenly_spaced
 from diffusers.training_utils import EMAModel
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 
 from divid_diffusers.data.prepared import PreparedClips, load_clips
-from divid_diffusers.data.sampling import ResumableBatchSampler, sample_frame_indices
+from divid_diffusers.data.sampling import ResumableBatchSampler, evenly_spaced, sample_frame_indices
 from divid_diffusers.evaluation.statistics import wilson_interval
 from divid_diffusers.models.judge import ClipJudge
 
@@ -28,7 +27,9 @@ def parse_args(argv=None):
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    parser.add_argument("--dataset", required=True, help="A folder that prepare_*.py wrote, or such a set on the Hub.")
+    parser.add_argument(
+        "--dataset", required=True, help="A folder that training/prepare/*.py wrote, or such a set on the Hub."
+    )
     parser.add_argument("--factors", nargs="+", default=["identity", "action"], help="Labels to name.")
     parser.add_argument("--output_dir", type=Path, required=True)
     parser.add_argument("--num_frames", type=int, default=10, help="Frames per clip.")

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image, ImageOps
 
-from .clip_reading import image_frames, open_source
+from .reading import image_frames, open_source
 
 
 TOLERANCE = 1e-3  # a quarter of an 8-bit step: what rounding and half precision may leave outside the range

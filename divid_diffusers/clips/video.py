@@ -11,7 +11,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from ..pipelines.clip_reading import open_video, video_frame
+from .reading import open_video, video_frame
 
 
 INEXACT_SEEKING = ("mpeg", "mpegts")  # program and transport streams, whose time stamps shift after a jump

@@ -13,7 +13,7 @@ import av
 import numpy as np
 from PIL import Image
 
-from .clip_processor import load_clip
+from .processor import load_clip
 
 
 def export_clip(frames: Any, path: str | Path, fps: float = 10) -> Path:

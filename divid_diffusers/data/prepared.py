@@ -1,6 +1,6 @@
 """The clip schema of every prepared set, and its clips as training reads them.
 
-A prepared set is a `datasets.DatasetDict` that `training/prepare_*.py` writes. Its columns are
+A prepared set is a `datasets.DatasetDict` that `training/prepare/*.py` writes. Its columns are
 
 - `frames`: uint8 `(N, H, W, C)`, RGB or grey, the whole clip; N differs from clip to clip.
 - any static or dynamic label the set has, each a `ClassLabel`: `identity`, `action`, `body`, ...
@@ -38,7 +38,7 @@ def frame_shape(features: Features) -> tuple[int, int, int]:
         is_uint8 = False
     if not is_uint8 or min(height, width) < 1 or channels not in (1, 3):
         raise ValueError(
-            "This is not a prepared set: it has no column `frames` of uint8 (N, H, W, C). Make one with training/prepare_*.py."
+            "This is not a prepared set: it has no column `frames` of uint8 (N, H, W, C). Make one with training/prepare/*.py."
         )
     return height, width, channels
 
@@ -91,14 +91,14 @@ class PreparedClips(torch.utils.data.Dataset):
 
 def load_clips(name_or_path: str, split: str) -> PreparedClips:
     """
-    A split of a prepared set from a folder that `training/prepare_*.py` wrote or, where there is no such folder, from a data
+    A split of a prepared set from a folder that `training/prepare/*.py` wrote or, where there is no such folder, from a data
     set of the same schema on the Hub. Raises ValueError, in a sentence, for anything else.
     """
     if Path(name_or_path).exists():
         try:
             dataset = load_from_disk(name_or_path)
         except (FileNotFoundError, OSError, ValueError) as error:
-            raise ValueError(f"{name_or_path} is not a prepared set: make one with training/prepare_*.py.") from error
+            raise ValueError(f"{name_or_path} is not a prepared set: make one with training/prepare/*.py.") from error
     else:
         try:
             dataset = load_dataset(name_or_path)
@@ -107,5 +107,5 @@ def load_clips(name_or_path: str, split: str) -> PreparedClips:
                 f"There is no folder {name_or_path}, and no data set of that name could be loaded from the Hub ({error})."
             ) from error
     if not isinstance(dataset, DatasetDict) or split not in dataset:
-        raise ValueError(f"{name_or_path} has no split {split!r}: it was not written by training/prepare_*.py.")
+        raise ValueError(f"{name_or_path} has no split {split!r}: it was not written by training/prepare/*.py.")
     return PreparedClips(dataset[split])

@@ -1,6 +1,6 @@
 """Which clips, and which of their frames, a training step sees: a function of (seed, epoch, index) and of nothing else."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -40,6 +40,21 @@ def sample_frame_indices(
     step = max(1, available // num_frames) if how == "strided" else 1
     last_start = max(0, available - 1 - step * (num_frames - 1))
     return np.minimum(rng.integers(last_start + 1) + step * np.arange(num_frames), available - 1)
+
+
+def draw_clips(clips, count: int, seed: int) -> list[dict]:
+    """
+    `count` clips, or all there are, in the order of the set. At random: sets are sorted, and every n-th clip of one may always be the
+    same action.
+    """
+    chosen = np.random.default_rng(seed).choice(len(clips), min(count, len(clips)), replace=False)
+    return [clips[int(index)] for index in np.sort(chosen)]
+
+
+def evenly_spaced(clips: Iterable[dict], num_frames: int) -> torch.Tensor:
+    """The clips cut to `num_frames`, `(B, N, C, H, W)` uint8."""
+    whole = (clip["frames"] for clip in clips)
+    return torch.stack([frames[sample_frame_indices(len(frames), num_frames)] for frames in whole])
 
 
 class SampledClips(Dataset):

@@ -2,8 +2,8 @@
 
 import torch
 
-from ..losses import ddpm_loss, target
 from ..schedulers.scheduling_shared_noise_ddpm import sample_shared_noise
+from ..training.losses import ddpm_loss, target
 from .statistics import mean_interval
 
 

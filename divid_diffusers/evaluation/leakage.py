@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from ..losses import orthogonality_loss
+from ..training.losses import orthogonality_loss
 from .statistics import wilson_interval
 
 

@@ -4,8 +4,13 @@ from collections.abc import Callable
 from typing import Protocol
 
 import torch
+from diffusers import DiffusionPipeline
+
+from ..pipelines.pipeline_divid import DiViDPipeline
+from ..pipelines.pipeline_sequential_vae import SequentialVAEPipeline
 
 
+PIPELINES = {pipeline.__name__: pipeline for pipeline in (DiViDPipeline, SequentialVAEPipeline)}
 Judge = Callable[[torch.Tensor], dict[str, torch.Tensor]]
 """Clips `(B, N, C, H, W)` in [0, 1] to the class probabilities `(B, K)` of every factor it tells, as [`ClipJudge.predict`]."""
 
@@ -47,3 +52,20 @@ class PipelineDisentangler:
     def decode(self, static: torch.Tensor, dynamic: torch.Tensor) -> torch.Tensor:
         generator = torch.Generator().manual_seed(self.seed)
         return self.pipe(static, dynamic, generator=generator, output_type="pt", **self.options).frames.float().cpu()
+
+
+def load_model(name: str, path: str, seed: int = 0, num_inference_steps: int | None = None) -> PipelineDisentangler:
+    """
+    A checkpoint of this package, ready to be measured, with `name` as an attribute. `num_inference_steps` is for those that sample.
+    Raises ValueError, in a sentence, for what is no model of this package.
+    """
+    try:
+        kind = DiffusionPipeline.load_config(path)["_class_name"]
+        pipe = PIPELINES[kind].from_pretrained(path)
+    except KeyError:
+        raise ValueError(f"--models: {path} is no {' or '.join(PIPELINES)}.") from None
+    except (OSError, ValueError) as error:
+        raise ValueError(f"--models: {path} cannot be loaded: {error}") from error
+    model = PipelineDisentangler(pipe, seed, num_inference_steps if kind == "DiViDPipeline" else None)
+    model.name = name
+    return model

@@ -4,7 +4,7 @@ import hashlib
 import json
 from pathlib import Path
 
-from divid_diffusers.pipelines.clip_writing import written_whole
+from ..clips.writing import written_whole
 
 
 def fingerprint(path: str | Path) -> str:

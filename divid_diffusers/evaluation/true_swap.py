@@ -161,7 +161,7 @@ def true_clips(clips: "Puppets | PreparedClips", num_frames: int, recordings: st
     else:
         raise ValueError(
             "This set cannot give the true clip of any pair, only of what was recorded: Puppets, skeletons of UTD-MHAD "
-            "(prepare_mhad.py --modality skeleton) and Sprites (prepare_sprites.py) can."
+            "(prepare/mhad.py --modality skeleton) and Sprites (prepare/sprites.py) can."
         )
     clip = clips[0]
     if not torch.equal(truth(clip, clip), cut(clip["frames"], num_frames)):

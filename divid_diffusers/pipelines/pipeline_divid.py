@@ -12,10 +12,10 @@ from diffusers.configuration_utils import register_to_config
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
 from einops import rearrange
 
+from ..clips.processor import ClipProcessor
 from ..models.sequence_encoder import DiViDSequenceEncoder, DiViDTokens
 from ..models.unet_static_dynamic import DiViDUNet2DConditionModel
 from ..schedulers.scheduling_shared_noise_ddpm import Generators, frame_generators, sample_shared_noise
-from .clip_processor import ClipProcessor
 from .input_checks import check_guidance, check_latents, check_options, check_tokens
 from .pipeline_output import DiViDPipelineOutput
 from .saving import WholeSavingMixin

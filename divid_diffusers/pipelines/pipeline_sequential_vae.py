@@ -5,9 +5,9 @@ from typing import Any
 import torch
 from diffusers import DiffusionPipeline
 
+from ..clips.processor import ClipProcessor
 from ..models.sequence_encoder import DiViDTokens
 from ..models.sequential_vae import SequentialVAE
-from .clip_processor import ClipProcessor
 from .input_checks import check_options, check_tokens
 from .pipeline_output import DiViDPipelineOutput
 from .saving import WholeSavingMixin

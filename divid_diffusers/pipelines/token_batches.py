@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from PIL import Image
 
+from ..clips.processor import ClipProcessor
 from ..models.sequence_encoder import DiViDTokens
-from .clip_processor import ClipProcessor
 
 
 def encode_clips(encode: Callable[[torch.Tensor], DiViDTokens], clips: Sequence[torch.Tensor]) -> DiViDTokens:

@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 
 import torch
-from disguise import recolour, stretch
-from step_noise import StepNoise
 from torch import nn
 
-from divid_diffusers import SharedNoiseDDPMScheduler, losses
+from divid_diffusers import SharedNoiseDDPMScheduler
+from divid_diffusers.training import losses
+from divid_diffusers.training.augment import recolour, stretch
+from divid_diffusers.training.step_noise import StepNoise
 
 
 @dataclass

@@ -11,9 +11,9 @@ import pytest
 import torch
 from PIL import Image
 
-from divid_diffusers.pipelines import clip_reading
-from divid_diffusers.pipelines.clip_processor import ClipProcessor, crop_and_resize, load_clip
-from divid_diffusers.pipelines.clip_writing import export_clip
+from divid_diffusers.clips import reading as clip_reading
+from divid_diffusers.clips.processor import ClipProcessor, crop_and_resize, load_clip
+from divid_diffusers.clips.writing import export_clip
 
 
 processor = ClipProcessor()

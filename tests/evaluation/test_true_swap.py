@@ -6,17 +6,17 @@ import zipfile
 from math import nan
 from pathlib import Path
 
+import mhad
 import numpy as np
-import prepare_mhad
 import pytest
 import torch
-from clips import evenly_spaced
 from preparation import Clip, Plan, prepare
 from scipy.io import savemat
 
 from divid_diffusers.data.mhad_skeleton import read_skeleton, render_skeleton
 from divid_diffusers.data.prepared import PreparedClips, load_clips
 from divid_diffusers.data.puppets import MOTIONS, Appearance, Puppets, render
+from divid_diffusers.data.sampling import evenly_spaced
 from divid_diffusers.evaluation.reconstruction import perceptual_distance
 from divid_diffusers.evaluation.true_swap import (
     SkeletonTruth,
@@ -60,7 +60,7 @@ def recordings(tmp_path_factory):
 def skeletons(recordings, tmp_path_factory):
     target = tmp_path_factory.mktemp("skeletons") / "set"
     flags = ["--size=24", "--num_people=12", "--num_test=5", "--num_workers=1"]
-    prepare_mhad.main(["--modality=skeleton", f"--input={recordings}", f"--output_dir={target}", *flags])
+    mhad.main(["--modality=skeleton", f"--input={recordings}", f"--output_dir={target}", *flags])
     return load_clips(str(target), "test")
 
 
@@ -76,7 +76,7 @@ def draw_sprite(clip: Clip) -> np.ndarray:
 
 
 def sprites_set(target: Path, pairs) -> PreparedClips:
-    """Clips of (character, action) pairs, prepared as prepare_sprites.py does."""
+    """Clips of (character, action) pairs, prepared as prepare/sprites.py does."""
     parts = ("body", "bottom", "top", "hair")
     names = {"identity": ["0", "1", "2", "3"], "action": ["down", "right", "both"]} | {part: ["0"] for part in parts}
     clips = [

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import face_crop
 import numpy as np
-import prepare_mead
 import pytest
 from datasets import load_from_disk
 from face_crop import Face, agreeing, cut, find_faces, look_at

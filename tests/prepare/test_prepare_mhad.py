@@ -6,8 +6,8 @@ import os
 import zipfile
 from pathlib import Path
 
+import mhad
 import numpy as np
-import prepare_mhad
 import pytest
 from datasets import load_from_disk
 from media import damaged_files, numbered_frames, write_video
@@ -19,9 +19,7 @@ DATA = Path(os.environ.get("DIVID_TEST_DATA", Path(__file__).parents[3] / "share
 
 
 def prepare(modality, source, target, *flags):
-    prepare_mhad.main(
-        [f"--modality={modality}", f"--input={source}", f"--output_dir={target}", "--num_workers=1", *flags]
-    )
+    mhad.main([f"--modality={modality}", f"--input={source}", f"--output_dir={target}", "--num_workers=1", *flags])
     return load_from_disk(target)
 
 

@@ -11,11 +11,11 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
-import prepare_sprites
 import pytest
+import sprites
 from PIL import Image
 from preparation import prepare
-from prepare_sprites import ACTIONS, download, main, make_plan
+from sprites import ACTIONS, download, main, make_plan
 
 from divid_diffusers.data.prepared import load_clips
 
@@ -99,7 +99,7 @@ def server(own_lpc_dir, monkeypatch):
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    monkeypatch.setattr(prepare_sprites, "SHEETS_URL", f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.setattr(sprites, "SHEETS_URL", f"http://127.0.0.1:{server.server_port}")
     yield server
     server.shutdown()
     thread.join()
@@ -170,10 +170,10 @@ def test_an_indexed_sheet_is_read_with_its_transparency():
     pixels[100, 200] = 1
     sheet = Image.fromarray(pixels)
     sheet.putpalette([9, 9, 9, 70, 80, 90])
-    decoded = np.asarray(prepare_sprites.decode(png(sheet, transparency=0)))
+    decoded = np.asarray(sprites.decode(png(sheet, transparency=0)))
     assert decoded[100, 200].tolist() == [70, 80, 90, 255] and decoded[..., 3].sum() == 255
     with pytest.raises(ValueError, match="it is P without transparency"):
-        prepare_sprites.decode(png(sheet))
+        sprites.decode(png(sheet))
 
 
 def test_a_missing_folder_or_sheet_is_named(own_lpc_dir, tmp_path):
@@ -210,7 +210,7 @@ def test_the_sheets_are_fetched_and_the_set_made_of_them(server, tmp_path, monke
     def first_clips(plan, output_dir, num_workers):
         return prepare(dataclasses.replace(plan, clips=plan.clips[:9]), output_dir, num_workers)
 
-    monkeypatch.setattr(prepare_sprites, "prepare", first_clips)
+    monkeypatch.setattr(sprites, "prepare", first_clips)
     main(["--download", "--output_dir", str(tmp_path / "out" / "set"), "--num_workers", "1"])
     assert len(load_clips(str(tmp_path / "out" / "set"), "train")) == 9
     fetched = tmp_path / "out" / "set_lpc_sheets"
@@ -238,7 +238,7 @@ def test_a_failed_download_is_said_keeps_no_bad_file_and_goes_on(server, tmp_pat
 
 def test_no_server_is_said(tmp_path, monkeypatch):
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    monkeypatch.setattr(prepare_sprites, "SHEETS_URL", "http://127.0.0.1:1")
+    monkeypatch.setattr(sprites, "SHEETS_URL", "http://127.0.0.1:1")
     with pytest.raises(SystemExit, match="Cannot fetch http://127.0.0.1:1/body/0.png into .*refused.*clone https://"):
         download(tmp_path / "sheets")
 

@@ -11,17 +11,15 @@ import unicodedata
 from pathlib import Path
 
 import numpy as np
-import prepare_videos
 import pytest
+import videos
 from datasets import load_from_disk
 from media import damaged_files, number_of, numbered_frames, write_video
 from PIL import Image
 
 
 def prepare(source, target, *flags, workers=1):
-    prepare_videos.main(
-        [f"--input={source}", f"--output_dir={target}", f"--num_workers={workers}", "--size=16", *flags]
-    )
+    videos.main([f"--input={source}", f"--output_dir={target}", f"--num_workers={workers}", "--size=16", *flags])
     sets = load_from_disk(target)
     rows = {row["clip_id"]: row for split in sets.values() for row in split}
     return sets, rows, json.loads((Path(target) / "preparation.json").read_text())
@@ -168,7 +166,7 @@ def test_frames_of_different_sizes_and_endless_clips_are_skipped(tmp_path, monke
     write_video(folder / "long.mp4", numbered_frames(30))
     write_video(folder / "a.mp4", numbered_frames(10))
     write_video(folder / "b.mp4", numbered_frames(10))
-    monkeypatch.setattr(prepare_videos, "MAX_FRAMES", 20)
+    monkeypatch.setattr(videos, "MAX_FRAMES", 20)
     _, rows, report = prepare(folder, tmp_path / "set")
     assert set(rows) == {"a.mp4", "b.mp4"}
     assert "frames of different sizes" in report["skipped"]["mixed"]
@@ -216,7 +214,7 @@ def test_folders_that_cannot_work_are_refused(folder, tmp_path, monkeypatch):
 def test_as_a_command_it_prints_a_summary_and_no_traceback(folder, tmp_path):
     command = [
         sys.executable,
-        prepare_videos.__file__,
+        videos.__file__,
         "--input",
         folder,
         "--output_dir",
@@ -241,7 +239,7 @@ def test_a_run_that_is_stopped_leaves_no_set_and_goes_on_to_the_same_one(tmp_pat
         shutil.copy(tmp_path / "videos" / "0.mp4", tmp_path / "videos" / f"{number}.mp4")
     command = [
         sys.executable,
-        prepare_videos.__file__,
+        videos.__file__,
         "--input",
         tmp_path / "videos",
         "--output_dir",
@@ -259,7 +257,7 @@ def test_a_run_that_is_stopped_leaves_no_set_and_goes_on_to_the_same_one(tmp_pat
     done = len(list(tmp_path.glob(".set.partial-*/*.json")))
     resumed = subprocess.run(command, check=True, capture_output=True, text=True, timeout=100)
     assert f"| {16 * done}/160" in resumed.stderr, "what was done was read again"
-    prepare_videos.main([*map(str, command[2:5]), str(tmp_path / "unbroken"), "--num_workers", "1"])
+    videos.main([*map(str, command[2:5]), str(tmp_path / "unbroken"), "--num_workers", "1"])
     one, two = (load_from_disk(tmp_path / name) for name in ("set", "unbroken"))
     for split in ("train", "test"):
         assert one[split].data.table.equals(two[split].data.table)

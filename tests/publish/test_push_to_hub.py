@@ -14,18 +14,18 @@ import pytest
 import torch
 from hub_stand_in import HubStandIn
 from huggingface_hub import ModelCard
-from model_card import write_model_card
 from PIL import Image
-from results_file import fingerprint
+from remote_code import needed_files
 from tiny import random_clips, seeded, tiny_pipeline
 from tiny_baselines import tiny_baseline
+from trainer.card import write_model_card
 
 from divid_diffusers import DiViDPipeline, SequentialVAEPipeline
-from divid_diffusers.pipelines.remote_code import needed_files
+from divid_diffusers.evaluation.results_file import fingerprint
 
 
 TESTS = Path(__file__).parents[1]
-SCRIPT = TESTS.parent / "training" / "push_to_hub.py"
+SCRIPT = TESTS.parent / "training/publish/push_to_hub.py"
 ARGS = SimpleNamespace(dataset="puppets", num_validation_clips=2, num_inference_steps=3)
 FACTS = {
     "name": "run",

@@ -8,7 +8,7 @@ import yaml
 
 
 TRAINING = Path(__file__).parents[2] / "training"
-from arguments import parse_args  # noqa: E402
+from trainer.arguments import parse_args  # noqa: E402
 
 
 @pytest.fixture

@@ -3,10 +3,10 @@
 import resource
 from pathlib import Path
 
-import checkpoints
 import pytest
 import torch
 from accelerate import Accelerator
+from trainer import checkpoints
 
 
 @pytest.fixture

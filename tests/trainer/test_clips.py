@@ -1,6 +1,6 @@
 """Which clips are measured."""
 
-from clips import draw_clips
+from divid_diffusers.data.sampling import draw_clips
 
 
 SORTED = [

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 from accelerate.state import AcceleratorState, GradientState
-from loop import Place
 from safetensors.torch import load_file
 from tiny import RUN, SHORT_RUN, random_clips
 from tiny_baselines import METHODS
 from train_baseline import BaselineRecipe, main, parse_args
+from trainer.loop import Place
 
 from divid_diffusers import SequentialVAEPipeline, build_baseline
 

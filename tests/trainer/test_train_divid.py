@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-import prepare_mhad
+import mhad
 import pytest
 import torch
 from diffusers import DDIMScheduler
@@ -175,7 +175,7 @@ def test_machines_that_share_no_folder_are_refused(tmp_path):
 
 def test_depth_clips_are_trained_on_with_every_option_and_validated(tmp_path):
     archive = write_depth_zip(tmp_path / "depth.zip", depth_members())
-    prepare_mhad.main(
+    mhad.main(
         [
             "--modality=depth",
             f"--input={archive}",

@@ -2,8 +2,9 @@
 
 import pytest
 import torch
-from disguise import recolour, stretch
 from tiny import random_clips
+
+from divid_diffusers.training.augment import recolour, stretch
 
 
 def square(left, top, side=4):

@@ -1,6 +1,7 @@
 import torch
-from calibration import calibrate
 from tiny import random_clips, tiny_encoder
+
+from divid_diffusers.training.calibration import calibrate
 
 
 def test_tokens_start_with_mean_0_and_variance_1():

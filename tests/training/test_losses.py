@@ -4,7 +4,8 @@ import pytest
 import torch
 from tiny import random_clips, random_tokens, seeded
 
-from divid_diffusers import SharedNoiseDDPMScheduler, losses
+from divid_diffusers import SharedNoiseDDPMScheduler
+from divid_diffusers.training import losses
 
 
 TYPES = ["epsilon", "sample", "v_prediction"]

@@ -3,14 +3,14 @@
 from dataclasses import replace
 
 import pytest
-import step_noise
 import torch
-from arguments import parse_args
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionOutput
-from objective import Trainee, objective
 from tiny import SIZE, random_clips, random_tokens, tiny_encoder, tiny_unet
+from trainer.arguments import parse_args
 
 from divid_diffusers import SharedNoiseDDPMScheduler
+from divid_diffusers.training import step_noise
+from divid_diffusers.training.objective import Trainee, objective
 
 
 def evaluate(*flags, with_model=False):

@@ -3,9 +3,10 @@
 from dataclasses import fields
 
 import pytest
-import step_noise
 import torch
-from arguments import parse_args
+from trainer.arguments import parse_args
+
+from divid_diffusers.training import step_noise
 
 
 FLAGS = {

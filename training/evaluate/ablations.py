@@ -1,6 +1,6 @@
 """What each option of `tiny` buys: short runs of the trainer that differ in one thing, scored against the true swaps.
 
-    python benchmarks/ablations.py --steps 800 -- "" "--no-calibrate_tokens" "--motion_weight 0"
+    python training/evaluate/ablations.py --steps 800 -- "" "--no-calibrate_tokens" "--motion_weight 0"
 
 A variant is flags of train_divid.py that are added to the config of the embedded checkpoint; "" is that config. The schedule of the
 learning rate is that of a run of this length, so a longer run orders the variants for itself. Runs are kept in --output_dir

@@ -1,7 +1,7 @@
 """
-Measure models side by side on held-out clips: everything in `evaluation_sections.py`, to JSON, tables, plots and pictures.
+Measure models side by side on held-out clips: everything in `sections.py`, to JSON, tables, plots and pictures.
 
-    python training/evaluate.py --models DiViD=examples/divid-mhad-depth-tiny DBSE=outputs/dbse \\
+    python training/evaluate/evaluate.py --models DiViD=examples/divid-mhad-depth-tiny DBSE=outputs/dbse \\
         --dataset data/mhad-depth --judge examples/judge-mhad-depth --out results/mhad-depth
 
 Whatever is measured is kept at once in `results.json`; a stopped run, or one with more models or sections, goes on from there.
@@ -19,24 +19,19 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import torch
-from clips import draw_clips, evenly_spaced
-from diffusers import DiffusionPipeline
-from evaluation_sections import SECTIONS, Bench, LeftOut
 from report import write_report
-from results_file import fingerprint, open_results, save_results
+from sections import SECTIONS, Bench, LeftOut
 from swap_figure import draw_swap_figure
 
-from divid_diffusers import DiViDPipeline, SequentialVAEPipeline
 from divid_diffusers.data.prepared import load_clips
 from divid_diffusers.data.puppets import Puppets
+from divid_diffusers.data.sampling import draw_clips, evenly_spaced
 from divid_diffusers.evaluation.label_free import IDENTITY_MODEL, MOTION_MODEL, PretrainedFeatures
-from divid_diffusers.evaluation.protocol import PipelineDisentangler
+from divid_diffusers.evaluation.protocol import PipelineDisentangler, load_model
+from divid_diffusers.evaluation.results_file import fingerprint, open_results, save_results
 from divid_diffusers.evaluation.swap_test import check_labels, ordered_pairs
 from divid_diffusers.evaluation.true_swap import true_clips
 from divid_diffusers.models.judge import ClipJudge
-
-
-PIPELINES = {pipeline.__name__: pipeline for pipeline in (DiViDPipeline, SequentialVAEPipeline)}
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -45,7 +40,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--models", nargs="+", required=True, metavar="NAME=PATH", help="Folders or Hub names.")
     parser.add_argument(
-        "--dataset", required=True, help="puppets, or a set that prepare_*.py wrote, or one on the Hub."
+        "--dataset", required=True, help="puppets, or a set that training/prepare/*.py wrote, or one on the Hub."
     )
     parser.add_argument("--judge", help="What train_judge.py saved. Without it nothing is named, only compared.")
     parser.add_argument("--out", type=Path, required=True, help="Folder of results.json and of all that is drawn.")
@@ -72,20 +67,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
             parser.error(f"--{name} is {getattr(args, name)}: it must be at least {least}.")
     args.models = {name: path for name, _, path in pairs}
     return args
-
-
-def load_model(name: str, path: str, args) -> PipelineDisentangler:
-    """Raises ValueError, in a sentence, for what is no model of this package."""
-    try:
-        kind = DiffusionPipeline.load_config(path)["_class_name"]
-        pipe = PIPELINES[kind].from_pretrained(path)
-    except KeyError:
-        raise ValueError(f"--models: {path} is no {' or '.join(PIPELINES)}.") from None
-    except (OSError, ValueError) as error:
-        raise ValueError(f"--models: {path} cannot be loaded: {error}") from error
-    model = PipelineDisentangler(pipe, args.seed, args.num_inference_steps if kind == "DiViDPipeline" else None)
-    model.name = name
-    return model
 
 
 def frame_config(model: PipelineDisentangler):
@@ -213,7 +194,9 @@ def main(argv: list[str] | None = None) -> None:
     try:
         bench = open_bench(args)
         results = open_results(args.out / "results.json", settings(args, bench), environment())
-        models = {name: load_model(name, path, args) for name, path in args.models.items()}
+        models = {
+            name: load_model(name, path, args.seed, args.num_inference_steps) for name, path in args.models.items()
+        }
         for name, model in models.items():
             config = frame_config(model)
             has, wants = tuple(bench.clips.shape[2:]), (config.in_channels, config.sample_size, config.sample_size)

@@ -1,28 +1,22 @@
 """Two models on the same swaps: by how much is one ahead, and does it stay ahead with other people?
 
-    python benchmarks/paired_swaps.py --models DiViD=examples/divid-sprites-tiny DBSE=examples/baselines/dbse-sprites-tiny \\
+    python training/evaluate/paired_swaps.py --models DiViD=examples/divid-sprites-tiny DBSE=examples/baselines/dbse-sprites-tiny \\
         --dataset data/sprites --judge examples/judge-sprites --num_pairs 2000
 
 The intervals of `evaluate.py` take pairs as independent; these are over people (`pigeonhole_interval`).
 """
 
 import argparse
-import sys
-from pathlib import Path
 
 import numpy as np
 import torch
 
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
-
-from clips import draw_clips, evenly_spaced  # noqa: E402
-from evaluate import load_model  # noqa: E402
-
-from divid_diffusers.data.prepared import load_clips  # noqa: E402
-from divid_diffusers.evaluation.statistics import pigeonhole_interval  # noqa: E402
-from divid_diffusers.evaluation.swap_test import ordered_pairs  # noqa: E402
-from divid_diffusers.models.judge import ClipJudge  # noqa: E402
+from divid_diffusers.data.prepared import load_clips
+from divid_diffusers.data.sampling import draw_clips, evenly_spaced
+from divid_diffusers.evaluation.protocol import load_model
+from divid_diffusers.evaluation.statistics import pigeonhole_interval
+from divid_diffusers.evaluation.swap_test import ordered_pairs
+from divid_diffusers.models.judge import ClipJudge
 
 
 BATCH = 32
@@ -55,7 +49,10 @@ def main() -> None:
     test, judge = load_clips(args.dataset, "test"), ClipJudge.from_pretrained(args.judge).eval()
     items = draw_clips(test, len(test), args.seed)
     pairs = np.array(ordered_pairs(len(items), args.num_pairs, args.seed))
-    models = {name: load_model(name, path, args) for name, _, path in (model.partition("=") for model in args.models)}
+    models = {
+        name: load_model(name, path, args.seed, args.num_inference_steps)
+        for name, _, path in (model.partition("=") for model in args.models)
+    }
     if len(models) < 2 or "identity" not in items[0]:
         parser.error(
             "--models takes two different names, NAME=PATH, and the clips need an 'identity', whose people are drawn."

@@ -1,16 +1,16 @@
 """
 Tables and plots of what `evaluate.py` measured, from its results.json alone.
 
-    python training/report.py results/mhad-depth
+    python training/evaluate/report.py results/mhad-depth
 """
 
 import json
 import sys
 from pathlib import Path
 
+from divid_diffusers.clips.writing import written_whole
 from divid_diffusers.evaluation.bottleneck import plot_bottleneck
 from divid_diffusers.evaluation.leakage import leakage_table
-from divid_diffusers.pipelines.clip_writing import written_whole
 
 
 def share(value: list[float]) -> str:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from clips import draw_clips, evenly_spaced
 from tqdm.auto import tqdm
 
+from divid_diffusers.data.sampling import draw_clips, evenly_spaced
 from divid_diffusers.evaluation.bottleneck import token_bottleneck
 from divid_diffusers.evaluation.label_free import Features, score_label_free
 from divid_diffusers.evaluation.leakage import LabelledCodes, measure_leakage

@@ -1,26 +1,20 @@
 """Swaps of Sprites by where their donors face: an action is a move (walk, spellcast, slash) and a direction, and the first frame, of which
 s is made, shows the direction too.
 
-    python benchmarks/sprites_directions.py --model examples/divid-sprites-tiny --dataset data/sprites
+    python training/evaluate/sprites_directions.py --model examples/divid-sprites-tiny --dataset data/sprites
 """
 
 import argparse
-import sys
-from pathlib import Path
 
 import numpy as np
 import torch
+from report import share as in_percent
 
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
-
-from clips import draw_clips, evenly_spaced  # noqa: E402
-from evaluate import load_model  # noqa: E402
-from report import share as in_percent  # noqa: E402
-
-from divid_diffusers.data.prepared import load_clips  # noqa: E402
-from divid_diffusers.evaluation.swap_test import ordered_pairs, share  # noqa: E402
-from divid_diffusers.models.judge import ClipJudge  # noqa: E402
+from divid_diffusers.data.prepared import load_clips
+from divid_diffusers.data.sampling import draw_clips, evenly_spaced
+from divid_diffusers.evaluation.protocol import load_model
+from divid_diffusers.evaluation.swap_test import ordered_pairs, share
+from divid_diffusers.models.judge import ClipJudge
 
 
 ATTRIBUTES = ("body", "bottom", "top", "hair")
@@ -41,7 +35,10 @@ def main() -> None:
     test = load_clips(args.dataset, "test")
     items = draw_clips(test, args.num_clips, args.seed)
     clips = evenly_spaced(items, 8).float() / 255
-    model, judge = load_model("model", args.model, args), ClipJudge.from_pretrained(args.judge).eval()
+    model, judge = (
+        load_model("model", args.model, args.seed, args.num_inference_steps),
+        ClipJudge.from_pretrained(args.judge).eval(),
+    )
 
     static, dynamic = model.encode(clips)
     pairs = ordered_pairs(len(items), args.num_pairs, args.seed)

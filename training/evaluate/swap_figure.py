@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from evaluation_sections import Bench
 from PIL import Image, ImageDraw
+from sections import Bench
 
 
 NUM_PAIRS, LABEL_HEIGHT, SCALE = 4, 12, 2

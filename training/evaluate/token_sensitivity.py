@@ -1,20 +1,13 @@
 """How much an untrained decoder's output depends on each token, before and after `--calibrate_tokens`.
 
-python benchmarks/token_sensitivity.py
+python training/evaluate/token_sensitivity.py
 """
-
-import sys
-from pathlib import Path
 
 import torch
 
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
-
-from calibration import calibrate  # noqa: E402
-
-from divid_diffusers import build_models  # noqa: E402
-from divid_diffusers.data.puppets import Puppets  # noqa: E402
+from divid_diffusers import build_models
+from divid_diffusers.data.puppets import Puppets
+from divid_diffusers.training.calibration import calibrate
 
 
 @torch.no_grad()

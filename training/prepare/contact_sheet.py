@@ -1,6 +1,6 @@
 """A picture of a prepared set: one row per clip, its frames evenly spaced from left to right.
 
-python training/contact_sheet.py data/sprites --output docs/data_sprites.png
+python training/prepare/contact_sheet.py data/sprites --output docs/data_sprites.png
 """
 
 import argparse
@@ -29,7 +29,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         allow_abbrev=False, description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
-    parser.add_argument("dataset", help="A folder that prepare_*.py wrote.")
+    parser.add_argument("dataset", help="A folder that training/prepare/*.py wrote.")
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--split", default="train")
     parser.add_argument("--num_clips", type=int, default=8)

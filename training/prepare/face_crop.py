@@ -14,8 +14,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from divid_diffusers.pipelines.clip_processor import crop_and_resize
-from divid_diffusers.pipelines.clip_reading import open_source
+from divid_diffusers.clips.processor import crop_and_resize
+from divid_diffusers.clips.reading import open_source
 
 
 try:

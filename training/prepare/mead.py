@@ -1,6 +1,6 @@
 """Prepare MEAD (https://wywu.github.io/projects/MEAD/MEAD.html): the heads of people who talk with eight emotions.
 
-    python training/prepare_mead.py --input MEAD --output_dir data/mead
+    python training/prepare/mead.py --input MEAD --output_dir data/mead
 
 MEAD is given out on request to its authors, and no clip of it, cropped or not, may be passed on. It comes as one folder for each
 person, with a video.tar in it that must be unpacked there: (cd M003 && tar -xf video.tar). What is read:

@@ -1,6 +1,6 @@
 """Prepare UTD-MHAD (https://personal.utdallas.edu/~kehtar/UTD-MHAD.html): 861 recordings, 27 actions by 8 people.
 
-    python training/prepare_mhad.py --modality depth --input Depth.zip --output_dir data/mhad-depth
+    python training/prepare/mhad.py --modality depth --input Depth.zip --output_dir data/mhad-depth
 
 --input is a zip as its site serves it, or a folder it was unpacked to. What is read from it:
 
@@ -21,6 +21,8 @@ import cv2
 import numpy as np
 from preparation import Clip, Plan, list_files, parser_for, prepare, random_test_ids, seed
 
+from divid_diffusers.clips.processor import ClipProcessor
+from divid_diffusers.clips.reading import open_source
 from divid_diffusers.data.mhad import (
     ACTIONS,
     CROSS_SUBJECT_TEST,
@@ -32,8 +34,6 @@ from divid_diffusers.data.mhad import (
 )
 from divid_diffusers.data.mhad_skeleton import read_skeleton, render_skeleton
 from divid_diffusers.data.puppets import Appearance
-from divid_diffusers.pipelines.clip_processor import ClipProcessor
-from divid_diffusers.pipelines.clip_reading import open_source
 
 
 SUFFIXES = {"rgb": ("_color.avi",), "depth": ("_depth.mat", "_depth.npy"), "skeleton": ("_skeleton.mat",)}

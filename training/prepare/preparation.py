@@ -1,4 +1,4 @@
-"""What the prepare_*.py scripts share: from a list of clips to read to a prepared set, in parallel, resumable, whole or not at all.
+"""What the training/prepare/*.py scripts share: from a list of clips to read to a prepared set, in parallel, resumable, whole or not at all.
 
 A script says which clips there are ([`Clip`]), how one is read (a function from a clip to frames), and what the set is
 ([`Plan`]); [`prepare`] does the rest. Clips are read in portions, each kept in a hidden folder beside the target once it is
@@ -29,8 +29,8 @@ import pyarrow as pa
 import torch
 from tqdm.auto import tqdm
 
+from divid_diffusers.clips.writing import written_whole
 from divid_diffusers.data.prepared import clip_features, clips_to_arrow
-from divid_diffusers.pipelines.clip_writing import written_whole
 
 
 CLIPS_PER_PORTION = 16

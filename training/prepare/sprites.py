@@ -7,11 +7,11 @@ the sprite sheets of the Liberated Pixel Cup. The split is the published one, by
 
 Fetch the sheets (25 files, under 1 MB) and make the set (under a minute, about 1.2 GB, twice that while it is made):
 
-    python training/prepare_sprites.py --download --output_dir data/sprites
+    python training/prepare/sprites.py --download --output_dir data/sprites
 
 Or, with a clone of https://github.com/YingzhenLi/Sprites and no network:
 
-    python training/prepare_sprites.py --lpc_dir Sprites --output_dir data/sprites
+    python training/prepare/sprites.py --lpc_dir Sprites --output_dir data/sprites
 
 The art is CC-BY-SA 3.0 or GPL 3.0, and so is the set: whoever passes it on credits the Liberated Pixel Cup artists and Li & Mandt.
 """
@@ -27,7 +27,7 @@ import numpy as np
 from PIL import Image
 from preparation import Clip, Plan, parser_for, prepare
 
-from divid_diffusers.pipelines.clip_writing import written_whole
+from divid_diffusers.clips.writing import written_whole
 
 
 # At a fixed commit, so that the set stays what it is.

@@ -1,7 +1,7 @@
 """Prepare any folder of videos, GIFs or folders of frame images, with labels or without.
 
-    python training/prepare_videos.py --input my_videos --output_dir data/mine
-    python training/prepare_videos.py --input my_videos --output_dir data/mine --labels identity action
+    python training/prepare/videos.py --input my_videos --output_dir data/mine
+    python training/prepare/videos.py --input my_videos --output_dir data/mine --labels identity action
 
 Labels come from a metadata.csv or metadata.jsonl in --input, if there is one (a column file_name with paths relative to --input,
 and one column for each of --labels: the videofolder convention of `datasets`), else from the names of the folders:
@@ -21,9 +21,9 @@ import numpy as np
 from PIL import Image
 from preparation import Clip, Plan, list_files, parser_for, prepare, random_test_ids, reasons, seed
 
-from divid_diffusers.data.video import SeekableVideo
-from divid_diffusers.pipelines.clip_processor import ClipProcessor
-from divid_diffusers.pipelines.clip_reading import FRAME_SUFFIXES, open_source
+from divid_diffusers.clips.processor import ClipProcessor
+from divid_diffusers.clips.reading import FRAME_SUFFIXES, open_source
+from divid_diffusers.clips.video import SeekableVideo
 
 
 VIDEO_SUFFIXES = (

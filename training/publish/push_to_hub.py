@@ -1,5 +1,5 @@
 """
-Publish a trained pipeline: `python training/push_to_hub.py outputs/run --repo_id org/divid-mead`.
+Publish a trained pipeline: `python training/publish/push_to_hub.py outputs/run --repo_id org/divid-mead`.
 
 One commit with the weights in full and in half precision, the model card with its metadata and pictures, and the code by which
 diffusers alone can load it. Everything is made and checked on this machine before the Hub hears of it. See docs/hub.md.
@@ -21,10 +21,10 @@ from huggingface_hub import EvalResult, HfApi, ModelCard
 from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError, OfflineModeIsEnabled
 from huggingface_hub.utils import validate_repo_id
 from PIL import Image
-from results_file import fingerprint
+from remote_code import component_file, pipeline_file
 
 import divid_diffusers
-from divid_diffusers.pipelines.remote_code import component_file, pipeline_file
+from divid_diffusers.evaluation.results_file import fingerprint
 
 
 HTTPError = HfHubHTTPError.__bases__[0]  # of the library that this version of huggingface_hub talks through

@@ -11,8 +11,10 @@ import ast
 from importlib.util import resolve_name
 from pathlib import Path
 
+import divid_diffusers
 
-PACKAGE = Path(__file__).parents[1]
+
+PACKAGE = Path(divid_diffusers.__file__).parent
 PIPELINE = '''"""{class_name} where `divid_diffusers` is not installed:
 
     DiffusionPipeline.from_pretrained(repository, custom_pipeline="pipeline", trust_remote_code=True)
@@ -70,8 +72,6 @@ from divid_diffusers import {class_name}
 
 def pipeline_file(class_name: str) -> str:
     """`pipeline.py` of a repository whose pipeline is the `class_name` of this package."""
-    from .. import __version__
-
     sources = {path: (PACKAGE.parent / path).read_text() for path in needed_files()}
     for path, source in sources.items():
         if "'''" in source or (source and not source.endswith("\n")):
@@ -81,7 +81,7 @@ def pipeline_file(class_name: str) -> str:
     files = "".join(
         path + "\n" + "".join(f"|{line}\n" for line in source.split("\n")[:-1]) for path, source in sources.items()
     )
-    return PIPELINE.format(class_name=class_name, version=__version__, files=files)
+    return PIPELINE.format(class_name=class_name, version=divid_diffusers.__version__, files=files)
 
 
 def component_file(class_name: str) -> str:

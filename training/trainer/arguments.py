@@ -2,9 +2,9 @@
 
 import argparse
 
-from run_flags import add_data_flags, add_optimisation_flags, add_output_flags, new_parser, parse
-
 from divid_diffusers.models.sequence_encoder import FIRST_FRAME_TOKENS
+
+from .flags import add_data_flags, add_optimisation_flags, add_output_flags, new_parser, parse
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

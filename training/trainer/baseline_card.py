@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from huggingface_hub import ModelCard
-from model_card import card_metadata
+
+from .card import card_metadata
 
 
 SOURCES = {

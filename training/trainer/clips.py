@@ -1,13 +1,10 @@
 """The clips of a training run, from `--dataset` to the models' range."""
 
-from collections.abc import Iterable
-
-import numpy as np
 import torch
 
 from divid_diffusers.data.prepared import load_clips
 from divid_diffusers.data.puppets import Puppets
-from divid_diffusers.data.sampling import sample_frame_indices
+from divid_diffusers.data.sampling import evenly_spaced
 
 
 def open_clips(args):
@@ -30,21 +27,6 @@ def some_clips(clips, args, count: int) -> torch.Tensor:
     count = min(count, len(clips))
     chosen = (clips[index * len(clips) // count] for index in range(count))
     return to_model_range(evenly_spaced(chosen, args.num_frames))
-
-
-def draw_clips(clips, count: int, seed: int) -> list[dict]:
-    """
-    `count` clips, or all there are, in the order of the set. At random: sets are sorted, and every n-th clip of one may always be the
-    same action.
-    """
-    chosen = np.random.default_rng(seed).choice(len(clips), min(count, len(clips)), replace=False)
-    return [clips[int(index)] for index in np.sort(chosen)]
-
-
-def evenly_spaced(clips: Iterable[dict], num_frames: int) -> torch.Tensor:
-    """The clips cut to `num_frames`, `(B, N, C, H, W)` uint8."""
-    whole = (clip["frames"] for clip in clips)
-    return torch.stack([frames[sample_frame_indices(len(frames), num_frames)] for frames in whole])
 
 
 def to_model_range(frames: torch.Tensor) -> torch.Tensor:

@@ -28,7 +28,7 @@ def add_data_flags(parser: argparse.ArgumentParser) -> None:
     data.add_argument(
         "--dataset",
         default="puppets",
-        help="puppets, which are drawn as they are needed; or a folder that prepare_*.py wrote; or such a set on the Hub.",
+        help="puppets, which are drawn as they are needed; or a folder that training/prepare/*.py wrote; or such a set on the Hub.",
     )
     data.add_argument("--num_puppets", type=int, default=10_000, help="Puppet clips in an epoch.")
     data.add_argument("--num_frames", type=int, default=10, help="Frames per clip, in time order.")

@@ -10,22 +10,23 @@ from pathlib import Path
 from typing import Protocol
 from uuid import uuid4
 
-import checkpoints
 import torch
 from accelerate import Accelerator
 from accelerate.logging import get_logger
 from accelerate.utils import ProjectConfiguration, broadcast_object_list, set_seed
-from clips import some_clips, to_model_range
 from diffusers import DiffusionPipeline
 from diffusers.optimization import get_scheduler
 from diffusers.training_utils import EMAModel
-from progress import Progress
-from run_facts import run_facts
 from torch import nn
 from tqdm.auto import tqdm
-from validation import validate
 
 from divid_diffusers.data.sampling import ResumableBatchSampler, SampledClips
+
+from . import checkpoints
+from .clips import some_clips, to_model_range
+from .progress import Progress
+from .run_facts import run_facts
+from .validation import validate
 
 
 logger = get_logger(__name__)
@@ -271,7 +272,7 @@ def report_validation(
 
 
 def push(output_dir: Path, args) -> None:
-    from push_to_hub import publish
+    from publish.push_to_hub import publish
 
     try:
         publish(output_dir, args.hub_model_id or output_dir.name, token=args.hub_token)

@@ -1,0 +1,1 @@
+"""The objective as something to import: losses, random draws of a step, a start at which both tokens matter."""
