@@ -6,6 +6,7 @@ check_dirs := benchmarks divid_diffusers examples tests training setup.py
 quality:
 	ruff check $(check_dirs)
 	ruff format --check $(check_dirs)
+	lint-imports
 
 style:
 	ruff check --fix $(check_dirs)

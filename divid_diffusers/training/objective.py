@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from divid_diffusers import SharedNoiseDDPMScheduler
-from divid_diffusers.training import losses
-from divid_diffusers.training.augment import recolour, stretch
-from divid_diffusers.training.step_noise import StepNoise
+from ..schedulers.scheduling_shared_noise_ddpm import SharedNoiseDDPMScheduler
+from . import losses
+from .augment import recolour, stretch
+from .step_noise import StepNoise
 
 
 @dataclass

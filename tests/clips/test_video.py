@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from media import damaged_files, number_of, numbered_frames, write_video
 
+from divid_diffusers.clips import video
 from divid_diffusers.clips.reading import open_source
 from divid_diffusers.clips.video import SeekableVideo
-from divid_diffusers.clips import video
 
 
 FILES = [("a.mp4", "libx264"), ("a.mkv", "libx264"), ("a.avi", "mpeg4"), ("a.mov", "mjpeg"), ("a.mpg", "mpeg1video")]

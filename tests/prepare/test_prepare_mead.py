@@ -6,6 +6,7 @@ import pickle
 from pathlib import Path
 
 import face_crop
+import mead as prepare_mead
 import numpy as np
 import pytest
 from datasets import load_from_disk
