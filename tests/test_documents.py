@@ -1,5 +1,6 @@
 """What the documents tell people to type works: Python blocks run, commands name scripts, flags and extras that exist."""
 
+import ast
 import re
 import shlex
 import shutil
@@ -72,6 +73,42 @@ def commands(block):
         yield from filter(None, (shlex.split(part, comments=True) for part in line.split("&&")))
 
 
+def flags_of(script):
+    """What the script declares, and the modules beside it that it imports when it starts: no sibling's."""
+    found, waiting = {}, {script}
+    while waiting:
+        path = waiting.pop()
+        tree = found[path] = ast.parse(path.read_text())
+        for node in filter(lambda node: isinstance(node, (ast.Import, ast.ImportFrom)), tree.body):
+            level = node.level if isinstance(node, ast.ImportFrom) else 0
+            folder = path.parent if level or path.parent == script.parent else script.parent
+            module = node.module if isinstance(node, ast.ImportFrom) else None
+            names = [
+                f"{module}." if module else "",
+                *(f"{module}.{name.name}" if module else name.name for name in node.names),
+            ]
+            files = {folder / f"{name.strip('.').replace('.', '/')}.py" for name in names if name}
+            waiting |= {file for file in files if file.is_file()} - set(found)
+    flags = set()
+    for node in (node for tree in found.values() for node in ast.walk(tree) if isinstance(node, ast.Call)):
+        if getattr(node.func, "attr", "") == "add_argument":
+            names = {
+                word.value for word in node.args if isinstance(word, ast.Constant) and word.value.startswith("--")
+            }
+            flags |= names
+            if "BooleanOptionalAction" in ast.unparse(node):
+                flags |= {"--no-" + name.removeprefix("--") for name in names}
+    return flags
+
+
+def test_the_flags_of_a_sibling_are_not_a_script_s_own():
+    training = ROOT / "training"
+    assert {"--invariance_weight", "--hub_token", "--no-static_mirror"} <= flags_of(training / "train_divid.py")
+    assert not {"--method", "--repo_id", "--factors"} & flags_of(training / "train_divid.py")
+    assert {"--input", "--output_dir"} <= flags_of(training / "prepare/videos.py")
+    assert "--modality" not in flags_of(training / "prepare/videos.py")
+
+
 @pytest.mark.parametrize("document, block", blocks("bash"))
 def test_commands_name_what_exists(document, block, folder):
     for words in commands(block):
@@ -83,11 +120,11 @@ def test_commands_name_what_exists(document, block, folder):
         assert scripts or words[0] in ("divid", *NOT_OURS) or words[1] == "-m", f"{document.name}: {' '.join(words)}"
         for script in scripts:
             assert (ROOT / script).is_file(), f"{document.name} names {script}"
-            sources = "".join(path.read_text() for path in (ROOT / script).parent.glob("*.py"))
+            known = flags_of(ROOT / script)
             after = words[words.index(script) + 1 :]
-            for flag in (word.split("=")[0] for word in after if word.startswith("--") and word != "--"):
-                known = flag in sources or "--" + flag.removeprefix("--no-") in sources
-                assert known, f"{document.name}: {script} has no {flag}"
+            after = after[: after.index("--")] if "--" in after else after  # behind it stand another script's
+            for flag in (word.split("=")[0] for word in after if word.startswith("--")):
+                assert flag in known, f"{document.name}: {script} has no {flag}"
         for path in (word for word in words if word.endswith(".yaml")):
             assert (ROOT / path).is_file(), f"{document.name} names {path}"
 

@@ -49,26 +49,74 @@ def test_a_huber_scale_changes_the_denoising_term_only():
     assert torch.equal(plain.loss_orth, huber.loss_orth)
 
 
-def test_a_disguise_reaches_d_and_not_s():
-    plain, disguised = evaluate(), evaluate("--dynamic_recolour", "0.5", "--dynamic_stretch", "0.2")
-    assert not torch.allclose(plain.loss_orth, disguised.loss_orth)
+def seen_by_the_model(clips, noise, *flags):
+    """What the objective hands to the model, and its result; the model's prediction is the noisy frames themselves."""
+    args = parse_args(["--num_frames", "3", "--train_batch_size", "2", *flags])
+    seen = {}
+
+    def model(static_clips, dynamic_clips, noisy, noise, last_timestep):
+        seen.update(static=static_clips, dynamic=dynamic_clips, noisy=noisy)
+        return noisy, *random_tokens(), None
+
+    scheduler = SharedNoiseDDPMScheduler(prediction_type=args.prediction_type)
+    return seen, objective(model, clips, noise, scheduler, args)
+
+
+def draws(*flags, **changes):
+    args = parse_args(["--num_frames", "3", "--train_batch_size", "2", *flags])
+    return replace(step_noise.draw(args, 0, 0, 0, 1, 3, SIZE, 16, 1000), **changes)
+
+
+def test_an_augmentation_reaches_d_and_not_s():
+    flags, clips = ["--dynamic_recolour", "0.5", "--dynamic_stretch", "0.2"], random_clips(batch=2, frames=3)
+    seen, _ = seen_by_the_model(clips, draws(*flags), *flags)
+    assert torch.equal(seen["static"], clips)
+    assert not torch.isclose(seen["dynamic"], clips).any(dim=(2, 3, 4)).all()
+
+
+def test_the_motion_weight_is_relative_to_the_clip_s_first_frame_though_others_are_denoised():
+    flags, clips = (
+        ["--frames_per_clip", "1", "--prediction_type", "sample", "--motion_weight", "4"],
+        random_clips(2, 3),
+    )
+    last = draws(*flags, frames=torch.tensor([[2], [2]]))
+    seen, result = seen_by_the_model(clips, last, *flags)
+    error = (seen["noisy"] - clips[:, 2:]).square()
+    weight = 1 + 4 * (clips[:, 2:] - clips[:, :1]).abs().mean(dim=2, keepdim=True).clamp(max=1)
+    torch.testing.assert_close(result.per_clip, (weight * error).mean(dim=(1, 2, 3, 4)))
+
+
+def test_min_snr_weighs_each_clip_by_its_own_time():
+    flags, clips = ["--prediction_type", "sample", "--snr_gamma", "5"], random_clips(2, 3)
+    _, result = seen_by_the_model(clips, draws(*flags, timesteps=torch.tensor([100, 900])), *flags)
+    abar = SharedNoiseDDPMScheduler().alphas_cumprod[[100, 900]]
+    weight = (abar / (1 - abar)).clamp(max=5)
+    assert weight[0] / weight[1] > 100
+    torch.testing.assert_close(result.loss_ddpm, (weight * result.per_clip).mean())
+
+
+@pytest.mark.parametrize("token", ["static", "dynamic"])
+def test_a_dropped_token_is_not_read_and_only_where_it_is_dropped(token):
+    clips, flags = random_clips(2, 3), ["--orthogonality_weight", "0"]
+    torch.manual_seed(0)
+    model = Trainee(tiny_encoder(), tiny_unet())
+    for place in (model.unet.null_static, model.unet.null_dynamic):
+        torch.nn.init.normal_(place)
+    scheduler, args = SharedNoiseDDPMScheduler(), parse_args(["--num_frames", "3", "--train_batch_size", "2", *flags])
+    plain = objective(model, clips, draws(*flags), scheduler, args).per_clip
+    first = draws(*flags, **{f"drop_{token}": torch.tensor([True, False])})
+    dropped = objective(model, clips, first, scheduler, args).per_clip
+    assert not torch.isclose(plain[0], dropped[0]) and torch.isclose(plain[1], dropped[1])
 
 
 def test_half_of_the_static_frames_are_mirrored_and_no_dynamic_one():
     args = parse_args(["--train_batch_size", "2000", "--static_mirror"])
     share = step_noise.draw(args, 0, 0, 0, 1, 1, 1, 1, 1000).mirror.float().mean()
     assert 0.45 < share < 0.55
-    clips, always = random_clips(batch=2, frames=3), torch.ones(2, dtype=torch.bool)
-    args = parse_args(["--num_frames", "3", "--train_batch_size", "2", "--static_mirror"])
-    seen = {}
-
-    def model(static_clips, dynamic_clips, noisy, noise, last_timestep):
-        seen.update(static=static_clips, dynamic=dynamic_clips)
-        return noisy, *random_tokens(), None
-
-    noise = replace(step_noise.draw(args, 0, 0, 0, 1, 3, SIZE, 16, 1000), mirror=always)
-    objective(model, clips, noise, SharedNoiseDDPMScheduler(), args)
-    assert torch.equal(seen["static"], clips.flip(-1)) and torch.equal(seen["dynamic"], clips)
+    clips, first = random_clips(batch=2, frames=3), torch.tensor([True, False])
+    seen, _ = seen_by_the_model(clips, draws("--static_mirror", mirror=first), "--static_mirror")
+    assert torch.equal(seen["static"][0], clips[0].flip(-1)) and torch.equal(seen["static"][1], clips[1])
+    assert torch.equal(seen["dynamic"], clips)
 
 
 def test_a_bottleneck_sends_s_through_noise_and_charges_for_it():
