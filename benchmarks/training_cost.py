@@ -55,24 +55,24 @@ def recipe(flags: list[str]):
 
 def measure(flags: list[str], steps: int) -> dict[str, float]:
     """The median step, and the peak of the process with gradients, Adam's averages and those of the weights (EMA)."""
-    from trainer.loop import Place
+    from trainer.loop import BatchPosition
 
     torch.manual_seed(0)
     torch.set_flush_denormal(True)
     made, args = recipe(flags)
-    trainee = made.trainee.train()
-    optimizer = torch.optim.AdamW(trainee.parameters())
-    average = [parameter.detach().clone() for parameter in trainee.parameters()]
+    module = made.module.train()
+    optimizer = torch.optim.AdamW(module.parameters())
+    average = [parameter.detach().clone() for parameter in module.parameters()]
     clips = torch.rand(args.train_batch_size, args.num_frames, 3, 64, 64) * 2 - 1
     seconds = []
     for step in range(steps + 1):  # the first allocates
         start = time.process_time()
         with torch.autocast("cpu", torch.bfloat16, enabled=args.mixed_precision == "bf16"):
-            loss = made.losses(trainee, clips, Place(step, 0, 0, 1))["loss"]
+            loss = made.losses(module, clips, BatchPosition(step, 0, 0, 1))["loss"]
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-        torch._foreach_lerp_(average, list(trainee.parameters()), 0.001)
+        torch._foreach_lerp_(average, list(module.parameters()), 0.001)
         seconds.append(time.process_time() - start)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # of KiB
     return {"seconds": sorted(seconds[1:])[steps // 2], "clips": args.train_batch_size, "GiB": peak}

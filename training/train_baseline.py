@@ -13,7 +13,7 @@ from trainer import loop
 from trainer.baseline_card import write_baseline_card
 from trainer.clips import open_clips
 from trainer.flags import add_data_flags, add_optimisation_flags, add_output_flags, new_parser, parse
-from trainer.loop import Place
+from trainer.loop import BatchPosition
 
 from divid_diffusers import SequentialVAEPipeline
 from divid_diffusers.models.frame_coders import FORMS
@@ -66,7 +66,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
-class Trainee(nn.Module):
+class TrainingModule(nn.Module):
     """The model's loss as its forward pass, which is what accelerate wraps."""
 
     def __init__(self, model: SequentialVAE):
@@ -83,36 +83,36 @@ class BaselineRecipe:
     name = "divid-baselines"
 
     def __init__(self, model: SequentialVAE, num_train_clips: int, device: torch.device, args):
-        self.trainee, self.num_train_clips, self.args = Trainee(model), num_train_clips, args
+        self.module, self.num_train_clips, self.args = TrainingModule(model), num_train_clips, args
         self.options = {}
         if args.form == "divid" and args.perceptual_weight:
             self.options["perceptual"] = VGGPerceptualDistance().to(device)
             self.options["perceptual_weight"] = args.perceptual_weight
 
-    def losses(self, trainee: nn.Module, clips: torch.Tensor, place: Place) -> dict[str, torch.Tensor]:
-        noise = self.noise(place)
+    def losses(self, module: nn.Module, clips: torch.Tensor, position: BatchPosition) -> dict[str, torch.Tensor]:
+        noise = self.noise(position)
         options = self.options
         if self.args.method == "spyl":
-            options = options | {"num_train_clips": self.num_train_clips, "contrast": self.contrasts(place)}
-        return trainee(clips, {name: draw.to(clips.device) for name, draw in noise.items()}, **options)
+            options = options | {"num_train_clips": self.num_train_clips, "contrast": self.contrasts(position)}
+        return module(clips, {name: draw.to(clips.device) for name, draw in noise.items()}, **options)
 
-    def noise(self, place: Place) -> dict[str, torch.Tensor]:
+    def noise(self, position: BatchPosition) -> dict[str, torch.Tensor]:
         """Drawn for the whole batch of all processes and then cut, as `step_noise.draw` does."""
         args = self.args
-        number = place.step * args.gradient_accumulation_steps + place.micro_batch
+        number = position.step * args.gradient_accumulation_steps + position.micro_batch
         generator = torch.Generator().manual_seed((args.seed * 1_000_003 + number) % 2**32)
-        total = args.train_batch_size * place.world_size
-        noise = self.trainee.model.draw_noise(total, args.num_frames, generator)
-        mine = slice(place.rank * args.train_batch_size, (place.rank + 1) * args.train_batch_size)
+        total = args.train_batch_size * position.world_size
+        noise = self.module.model.draw_noise(total, args.num_frames, generator)
+        mine = slice(position.rank * args.train_batch_size, (position.rank + 1) * args.train_batch_size)
         return {name: draw[mine] for name, draw in noise.items()}
 
-    def contrasts(self, place: Place) -> bool:
+    def contrasts(self, position: BatchPosition) -> bool:
         args = self.args
-        clips_per_step = args.train_batch_size * args.gradient_accumulation_steps * place.world_size
-        return place.step * clips_per_step >= args.contrast_from_epoch * self.num_train_clips
+        clips_per_step = args.train_batch_size * args.gradient_accumulation_steps * position.world_size
+        return position.step * clips_per_step >= args.contrast_from_epoch * self.num_train_clips
 
-    def pipeline(self, trainee: Trainee) -> SequentialVAEPipeline:
-        return SequentialVAEPipeline(trainee.model)
+    def pipeline(self, module: TrainingModule) -> SequentialVAEPipeline:
+        return SequentialVAEPipeline(module.model)
 
     def write_card(self, output_dir: Path, facts: dict[str, str]) -> None:
         write_baseline_card(output_dir, self.args, facts)

@@ -9,7 +9,7 @@ from trainer import loop
 from trainer.arguments import parse_args
 from trainer.card import write_model_card
 from trainer.clips import open_clips, some_clips
-from trainer.loop import Place
+from trainer.loop import BatchPosition
 
 from divid_diffusers import (
     DiViDPipeline,
@@ -20,7 +20,7 @@ from divid_diffusers import (
 )
 from divid_diffusers.training import step_noise
 from divid_diffusers.training.calibration import calibrate
-from divid_diffusers.training.objective import Trainee, objective
+from divid_diffusers.training.objective import TrainingModule, objective
 
 
 NUM_BUCKETS = 4  # of timesteps: the loss at high noise and at low noise are different things
@@ -40,24 +40,24 @@ class DiViDRecipe:
         noise_scheduler: SharedNoiseDDPMScheduler,
         args,
     ):
-        self.trainee, self.noise_scheduler, self.args = Trainee(encoder, unet), noise_scheduler, args
+        self.module, self.noise_scheduler, self.args = TrainingModule(encoder, unet), noise_scheduler, args
         self.frame_shape = encoder.config.in_channels, encoder.config.sample_size
         self.static_dim = encoder.config.static_dim
 
-    def losses(self, trainee: nn.Module, clips: torch.Tensor, place: Place) -> dict[str, torch.Tensor]:
+    def losses(self, module: nn.Module, clips: torch.Tensor, position: BatchPosition) -> dict[str, torch.Tensor]:
         """The loss and its parts, and L_DDPM of every clip in the bucket of its timestep."""
         num_timesteps = self.noise_scheduler.config.num_train_timesteps
         noise = step_noise.draw(
             self.args,
-            place.step,
-            place.micro_batch,
-            place.rank,
-            place.world_size,
+            position.step,
+            position.micro_batch,
+            position.rank,
+            position.world_size,
             *self.frame_shape,
             self.static_dim,
             num_timesteps,
         ).to(clips.device)
-        result = objective(trainee, clips, noise, self.noise_scheduler, self.args)
+        result = objective(module, clips, noise, self.noise_scheduler, self.args)
         losses = {
             "loss": result.loss,
             "loss_ddpm": result.loss_ddpm,
@@ -71,10 +71,10 @@ class DiViDRecipe:
             losses[name] = result.per_clip[noise.timesteps * NUM_BUCKETS // num_timesteps == bucket]
         return losses
 
-    def pipeline(self, trainee: Trainee) -> DiViDPipeline:
+    def pipeline(self, module: TrainingModule) -> DiViDPipeline:
         """A pipeline that samples in few steps: DDIM, whose last step lands on t = 0 and whose first is t = T - 1."""
         scheduler = DDIMScheduler.from_config(self.noise_scheduler.config, timestep_spacing="trailing")
-        return DiViDPipeline(trainee.encoder, trainee.unet, scheduler, self.args.num_inference_steps)
+        return DiViDPipeline(module.encoder, module.unet, scheduler, self.args.num_inference_steps)
 
     def write_card(self, output_dir: Path, facts: dict[str, str]) -> None:
         write_model_card(output_dir, self.args, facts)

@@ -1,4 +1,4 @@
-"""The copy of a clip that d is read from, disguised: what is changed cannot help d to rebuild the clip, so looks are left to s."""
+"""Augments the copy of a clip that d is read from: what is changed cannot help d to rebuild the clip, so looks are left to s."""
 
 import torch
 from torch.nn import functional as F

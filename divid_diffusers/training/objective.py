@@ -23,7 +23,7 @@ class Objective:
     per_clip: torch.Tensor
 
 
-class Trainee(nn.Module):
+class TrainingModule(nn.Module):
     """Encoder and UNet as one module, so that gradients are synchronised, clipped and averaged as one."""
 
     def __init__(self, encoder, unet):

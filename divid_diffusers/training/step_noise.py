@@ -15,7 +15,7 @@ class StepNoise:
         noise (`(B, 1, C, H, W)`): one noise per clip.
         frames (`(B, K)`): the frames of each clip that are denoised.
         drop_static, drop_dynamic (`(B,)`): clips that lose a token to guidance.
-        colour (`(B, C, C)`), shade (`(B, C)`), stretch (`(B, 2)`): the disguise of the clip that d is read from.
+        colour (`(B, C, C)`), shade (`(B, C)`), stretch (`(B, 2)`): the augmentation of the clip that d is read from.
         static (`(B, S)`): the noise that the bottleneck adds to s; zero without one.
         mirror (`(B,)`): clips whose s is read from a mirrored frame.
     """

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from tiny import RUN, SHORT_RUN, random_clips
 from tiny_baselines import METHODS
 from train_baseline import BaselineRecipe, main, parse_args
-from trainer.loop import Place
+from trainer.loop import BatchPosition
 
 from divid_diffusers import SequentialVAEPipeline, build_baseline
 
@@ -106,25 +106,25 @@ def recipe(num_train_clips=7, **flags):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_processes_cut_the_draws_of_one_process_with_the_whole_batch(method):
-    whole = recipe(method=method, train_batch_size=4).noise(Place(3, 0, 0, 1))
-    parts = [recipe(method=method, train_batch_size=2).noise(Place(3, 0, rank, 2)) for rank in range(2)]
+    whole = recipe(method=method, train_batch_size=4).noise(BatchPosition(3, 0, 0, 1))
+    parts = [recipe(method=method, train_batch_size=2).noise(BatchPosition(3, 0, rank, 2)) for rank in range(2)]
     for name in whole:
         assert torch.equal(torch.cat([part[name] for part in parts]), whole[name]), name
 
 
 def test_no_two_micro_batches_share_their_draws():
     one = recipe(gradient_accumulation_steps=2)
-    draws = [one.noise(Place(step, micro, 0, 1))["static"] for step in range(2) for micro in range(2)]
+    draws = [one.noise(BatchPosition(step, micro, 0, 1))["static"] for step in range(2) for micro in range(2)]
     assert not any(torch.equal(a, b) for i, a in enumerate(draws) for b in draws[:i])
 
 
 def test_contrast_comes_in_at_its_epoch():
     one = recipe(num_train_clips=8, method="spyl", train_batch_size=2, contrast_from_epoch=1.5)
-    assert [one.contrasts(Place(step, 0, 0, 1)) for step in (0, 5, 6, 100)] == [False, False, True, True]
-    assert one.contrasts(Place(3, 0, 0, 2))
+    assert [one.contrasts(BatchPosition(step, 0, 0, 1)) for step in (0, 5, 6, 100)] == [False, False, True, True]
+    assert one.contrasts(BatchPosition(3, 0, 0, 2))
     clips = torch.rand(2, 2, 3, 64, 64)
     for step, expected in ((5, False), (6, True)):
-        assert ("static_nce" in one.losses(one.trainee, clips, Place(step, 0, 0, 1))) == expected
+        assert ("static_nce" in one.losses(one.module, clips, BatchPosition(step, 0, 0, 1))) == expected
 
 
 def test_the_perceptual_loss_is_taken_where_it_is_asked_for(monkeypatch):
@@ -132,7 +132,9 @@ def test_the_perceptual_loss_is_taken_where_it_is_asked_for(monkeypatch):
     monkeypatch.setattr(torch.nn.PairwiseDistance, "forward", lambda self, x, y: (x - y).square().mean((1, 2, 3)))
     for weight, form, expected in ((3, "divid", True), (0, "divid", False), (3, "published", False)):
         one = recipe(perceptual_weight=weight, form=form)
-        losses = one.losses(one.trainee, random_clips(2, 2)[..., :1, :1].expand(-1, -1, -1, 64, 64), Place(0, 0, 0, 1))
+        losses = one.losses(
+            one.module, random_clips(2, 2)[..., :1, :1].expand(-1, -1, -1, 64, 64), BatchPosition(0, 0, 0, 1)
+        )
         assert ("perceptual" in losses) == expected
     assert recipe(perceptual_weight=3).options["perceptual_weight"] == 3
 

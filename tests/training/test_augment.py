@@ -1,4 +1,4 @@
-"""The disguise changes looks, alike in all frames of a clip, and leaves the motion."""
+"""The augmentation changes looks, alike in all frames of a clip, and leaves the motion."""
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ def square(left, top, side=4):
     return clip
 
 
-def test_no_disguise_is_none():
+def test_no_augmentation_changes_nothing():
     clips = random_clips()
     assert torch.equal(recolour(clips, torch.eye(3).expand(2, 3, 3), torch.zeros(2, 3)), clips)
     torch.testing.assert_close(stretch(clips, torch.ones(2, 2)), clips, rtol=0, atol=1e-5)

@@ -10,13 +10,13 @@ from trainer.arguments import parse_args
 
 from divid_diffusers import SharedNoiseDDPMScheduler
 from divid_diffusers.training import step_noise
-from divid_diffusers.training.objective import Trainee, objective
+from divid_diffusers.training.objective import TrainingModule, objective
 
 
 def evaluate(*flags, with_model=False):
     torch.manual_seed(0)
     args = parse_args(["--num_frames", "3", "--train_batch_size", "2", *flags])
-    model = Trainee(tiny_encoder(), tiny_unet(prediction_type=args.prediction_type))
+    model = TrainingModule(tiny_encoder(), tiny_unet(prediction_type=args.prediction_type))
     noise = step_noise.draw(args, 0, 0, 0, 1, 3, SIZE, 16, 1000)
     scheduler = SharedNoiseDDPMScheduler(prediction_type=args.prediction_type)
     result = objective(model, random_clips(batch=2, frames=3), noise, scheduler, args)
@@ -99,7 +99,7 @@ def test_min_snr_weighs_each_clip_by_its_own_time():
 def test_a_dropped_token_is_not_read_and_only_where_it_is_dropped(token):
     clips, flags = random_clips(2, 3), ["--orthogonality_weight", "0"]
     torch.manual_seed(0)
-    model = Trainee(tiny_encoder(), tiny_unet())
+    model = TrainingModule(tiny_encoder(), tiny_unet())
     for place in (model.unet.null_static, model.unet.null_dynamic):
         torch.nn.init.normal_(place)
     scheduler, args = SharedNoiseDDPMScheduler(), parse_args(["--num_frames", "3", "--train_batch_size", "2", *flags])
@@ -156,7 +156,7 @@ def test_the_swaps_that_s_is_read_from_are_of_its_own_clip_and_the_motion_of_ano
         seen.update(static=static, dynamic=dynamic)
         return UNet2DConditionOutput(sample=noisy.expand(-1, dynamic.shape[1], -1, -1, -1))
 
-    model, clips = Trainee(tiny_encoder(), unet), random_clips(batch=2, frames=3)
+    model, clips = TrainingModule(tiny_encoder(), unet), random_clips(batch=2, frames=3)
     args = parse_args(["--num_frames", "3", "--train_batch_size", "2"])
     noise = step_noise.draw(args, 0, 0, 0, 1, 3, SIZE, 16, 1000)
     _, static, dynamic, static_of_swaps = model(clips, None, noise.noise, noise, 999)

@@ -33,7 +33,7 @@ logger = get_logger(__name__)
 
 
 @dataclass
-class Place:
+class BatchPosition:
     """Where in a run a batch is met: everything random in its loss is a function of this and of the seed."""
 
     step: int
@@ -44,20 +44,20 @@ class Place:
 
 class Recipe(Protocol):
     """
-    What is trained. `trainee` holds everything with weights as one module, so that gradients are synchronised, clipped and
+    What is trained. `module` holds everything with weights as one module, so that gradients are synchronised, clipped and
     averaged as one; `name` is that of the project with trackers.
     """
 
     name: str
-    trainee: nn.Module
+    module: nn.Module
 
-    def losses(self, trainee: nn.Module, clips: torch.Tensor, place: Place) -> dict[str, torch.Tensor]:
+    def losses(self, module: nn.Module, clips: torch.Tensor, position: BatchPosition) -> dict[str, torch.Tensor]:
         """
         Of clips `(B, N, C, H, W)` in [-1, 1]: `loss`, which is minimised, and whatever else is to be logged, tensors of any
-        number of samples (none included). `trainee` is the recipe's, as accelerate wraps it: call it, not its parts.
+        number of samples (none included). `module` is the recipe's, as accelerate wraps it: call it, not its parts.
         """
 
-    def pipeline(self, trainee: nn.Module) -> DiffusionPipeline:
+    def pipeline(self, module: nn.Module) -> DiffusionPipeline:
         """What is validated, and saved at the end."""
 
     def write_card(self, output_dir: Path, facts: dict[str, str]) -> None:
@@ -136,7 +136,7 @@ def check_processes() -> None:
 def train(accelerator: Accelerator, recipe: Recipe, train_clips: Sequence, held_out_clips: Sequence, args) -> None:
     """Train, and leave a pipeline with its card in `--output_dir`; clips as `clips.open_clips` gives them."""
     output_dir = Path(args.output_dir)
-    model = recipe.trainee.train()
+    model = recipe.module.train()
     optimizer = torch.optim.AdamW(
         model.parameters(),
         lr=args.learning_rate,
@@ -178,14 +178,14 @@ def train(accelerator: Accelerator, recipe: Recipe, train_clips: Sequence, held_
     for number, frames in enumerate(loader):
         if progress.step >= args.max_train_steps or progress.out_of_time(args.max_train_minutes, accelerator):
             break
-        place = Place(
+        position = BatchPosition(
             progress.step,
             number % args.gradient_accumulation_steps,
             accelerator.process_index,
             accelerator.num_processes,
         )
         with accelerator.accumulate(model):
-            losses = recipe.losses(model, to_model_range(frames.to(accelerator.device)), place)
+            losses = recipe.losses(model, to_model_range(frames.to(accelerator.device)), position)
             if not torch.isfinite(losses["loss"]):  # before it reaches the weights
                 raise SystemExit(
                     f"The loss is {losses['loss'].item()} at step {progress.step + 1}: lower --learning_rate and resume from the "
@@ -243,12 +243,12 @@ def report_validation(
     accelerator: Accelerator, recipe: Recipe, ema: EMAModel, model: nn.Module, clips: torch.Tensor, args, step: int
 ) -> dict[str, float]:
     """Figures and a picture of the averaged weights, to the folder `validation` and to the trackers."""
-    trainee = accelerator.unwrap_model(model)
+    module = accelerator.unwrap_model(model)
     ema.store(model.parameters())
     ema.copy_to(model.parameters())
-    trainee.eval()
-    figures, picture = validate(recipe.pipeline(trainee), clips, args.seed)
-    trainee.train()
+    module.eval()
+    figures, picture = validate(recipe.pipeline(module), clips, args.seed)
+    module.train()
     ema.restore(model.parameters())
 
     folder = Path(args.output_dir) / "validation"
