@@ -178,4 +178,4 @@ def test_the_command_of_the_readme_trains(tmp_path):
     command = [sys.executable, str(TRAINING / "train_baseline.py"), *words(output_dir=tmp_path / "run")]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=280)
     assert done.returncode == 0, done.stdout[-5000:]
-    assert "accelerate launch training/train_baseline.py --num_puppets=7" in (tmp_path / "run/README.md").read_text()
+    assert "accelerate launch training/train_baseline.py --num_puppets 7" in (tmp_path / "run/README.md").read_text()
