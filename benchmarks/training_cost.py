@@ -55,7 +55,7 @@ def recipe(flags: list[str]):
 
 def measure(flags: list[str], steps: int) -> dict[str, float]:
     """The median step, and the peak of the process with gradients, Adam's averages and those of the weights (EMA)."""
-    from trainer.loop import BatchPosition
+    from trainer.recipe import BatchPosition
 
     torch.manual_seed(0)
     torch.set_flush_denormal(True)

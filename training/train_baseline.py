@@ -10,10 +10,11 @@ from pathlib import Path
 import torch
 from torch import nn
 from trainer import loop
-from trainer.baseline_card import write_baseline_card
+from trainer.card import write_baseline_card
 from trainer.clips import open_clips
 from trainer.flags import add_data_flags, add_optimisation_flags, add_output_flags, new_parser, parse
-from trainer.loop import BatchPosition
+from trainer.recipe import BatchPosition
+from trainer.start import start
 
 from divid_diffusers import SequentialVAEPipeline
 from divid_diffusers.models.frame_coders import FORMS
@@ -78,7 +79,7 @@ class TrainingModule(nn.Module):
 
 
 class BaselineRecipe:
-    """A `loop.Recipe`."""
+    """A `trainer.recipe.Recipe`."""
 
     name = "divid-baselines"
 
@@ -119,7 +120,7 @@ class BaselineRecipe:
 
 
 def main(args) -> None:
-    accelerator = loop.start(args)
+    accelerator = start(args)
     train_clips, held_out_clips, (channels, size) = open_clips(args)
     shortcut = {"pixel_shortcut": True} if args.pixel_shortcut else {}
     try:

@@ -9,7 +9,8 @@ from trainer import loop
 from trainer.arguments import parse_args
 from trainer.card import write_model_card
 from trainer.clips import open_clips, some_clips
-from trainer.loop import BatchPosition
+from trainer.recipe import BatchPosition
+from trainer.start import start
 
 from divid_diffusers import (
     DiViDPipeline,
@@ -29,7 +30,7 @@ Models = tuple[DiViDSequenceEncoder, DiViDUNet2DConditionModel, SharedNoiseDDPMS
 
 
 class DiViDRecipe:
-    """A `loop.Recipe`."""
+    """A `trainer.recipe.Recipe`."""
 
     name = "divid"
 
@@ -102,7 +103,7 @@ def pretrained_models(args, frame_shape: tuple[int, int]) -> Models:
 
 
 def main(args) -> None:
-    accelerator = loop.start(args)
+    accelerator = start(args)
     train_clips, held_out_clips, frame_shape = open_clips(args)
     if args.pretrained_model_name_or_path:
         encoder, unet, noise_scheduler = pretrained_models(args, frame_shape)

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from tiny import RUN, SHORT_RUN, random_clips
 from tiny_baselines import METHODS
 from train_baseline import BaselineRecipe, main, parse_args
-from trainer.loop import BatchPosition
+from trainer.recipe import BatchPosition
 
 from divid_diffusers import SequentialVAEPipeline, build_baseline
 

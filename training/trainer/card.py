@@ -1,10 +1,12 @@
-"""The model card of a trained checkpoint."""
+"""The model card of a trained checkpoint, DiViD's or a baseline's, and what it says of the run."""
 
 from pathlib import Path
 
+import torch
 from huggingface_hub import ModelCard, ModelCardData
 
 
+DRAWN = "Puppets (drawn by `divid_diffusers.data.puppets`)"
 TEXT = """---
 {metadata}
 ---
@@ -38,6 +40,67 @@ Frames are decoded one by one: nothing but the tokens and the shared noise keeps
 the clip's first frame, so a swap starts from the pose of the static clip. The model knows the domain it was trained on and
 nothing else. Do not use identity swapping to pass a recording off as that of somebody else.
 """
+SOURCES = {
+    "dbse": "[DBSE](https://arxiv.org/abs/2406.18131) (Berman et al., ICML 2024)",
+    "spyl": "[SPYL](https://arxiv.org/abs/2305.15924) (Naiman et al., ICML 2023)",
+}
+FORMS = {
+    "divid": "with DiViD's image encoder and a decoder that mirrors it, as the DiViD paper compares it (our reading)",
+    "published": "in its own published size",
+}
+BASELINE_TEXT = """---
+{metadata}
+---
+
+# {name}
+
+{method}, a baseline of [DiViD](https://arxiv.org/abs/2507.13934), {form}, trained with `divid_diffusers` on {source}. An independent
+implementation, written from descriptions of the method; it is not the authors' code or checkpoint.
+
+```python
+from divid_diffusers import SequentialVAEPipeline, export_clip
+
+pipe = SequentialVAEPipeline.from_pretrained("{name}")
+clip = pipe.swap("this_person.mp4", "that_motion.mp4").frames[0]
+export_clip(clip, "swap.gif")
+```
+
+## Training
+
+{steps} steps of {batch} clips of {frames} frames, {minutes} minutes ({cpu_minutes} of CPU time) on {processes} process(es) of {device}; {perceptual}:
+
+```bash
+{command}
+```
+
+{figures}
+## Limits
+
+Frames are decoded one by one. The model knows the domain it was trained on and nothing else. Do not use identity swapping to pass
+a recording off as that of somebody else.
+"""
+
+
+def run_facts(args, progress, processes: int, figures: dict[str, float]) -> dict[str, str]:
+    """
+    `name`, `source` (of the clips), `steps`, `batch`, `frames`, `minutes` (by the clock), `cpu_minutes` (of the main process),
+    `processes`, `device`, the `command` without its token (cards are published), and a table of the validation `figures` (empty
+    without any), to be filled into a card's text.
+    """
+    rows = "".join(f"| {name} | {value:.3f} |\n" for name, value in figures.items())
+    return {
+        "name": args.hub_model_id or Path(args.output_dir).name,
+        "source": DRAWN if args.dataset == "puppets" else f"`{Path(args.dataset).name}`",
+        "steps": str(progress.step),
+        "batch": str(args.train_batch_size * args.gradient_accumulation_steps * processes),
+        "frames": str(args.num_frames),
+        "minutes": f"{progress.seconds / 60:.0f}",
+        "cpu_minutes": f"{progress.cpu_seconds / 60:.0f}",
+        "processes": str(processes),
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU",
+        "command": args.command,
+        "figures": f"| figure | value |\n|---|---|\n{rows}" if figures else "",
+    }
 
 
 def card_metadata(method: str, args, facts: dict[str, str]) -> ModelCardData:
@@ -60,4 +123,19 @@ def write_model_card(output_dir: Path, args, facts: dict[str, str]) -> None:
     clips, steps = args.num_validation_clips, args.num_inference_steps
     table = f"On {clips} held-out clips, decoded from pure noise in {steps} steps:\n\n{facts['figures']}"
     text = TEXT.format(**facts | {"figures": table if facts["figures"] else ""}, metadata=metadata.to_yaml())
+    ModelCard(text).save(output_dir / "README.md")
+
+
+def write_baseline_card(output_dir: Path, args, facts: dict[str, str]) -> None:
+    """`facts` are those of `run_facts`."""
+    metadata = card_metadata(args.method, args, facts)
+    with_vgg = args.form == "divid" and args.perceptual_weight
+    figures = facts["figures"] and f"On {args.num_validation_clips} held-out clips:\n\n{facts['figures']}\n"
+    text = BASELINE_TEXT.format(
+        **facts | {"figures": figures},
+        metadata=metadata.to_yaml(),
+        method=SOURCES[args.method],
+        form=FORMS[args.form],
+        perceptual=f"VGG perceptual loss, weight {args.perceptual_weight:g}" if with_vgg else "no perceptual loss",
+    )
     ModelCard(text).save(output_dir / "README.md")
