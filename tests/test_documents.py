@@ -22,6 +22,8 @@ DOCUMENTS = [
     for path in (
         ROOT / "README.md",
         ROOT / "model_card.md",
+        ROOT / "CONTRIBUTING.md",
+        ROOT / "examples" / "README.md",
         ROOT / "training" / "README.md",
         *(ROOT / "docs").glob("*.md"),
     )
