@@ -1,5 +1,9 @@
 """What a finished run leaves: the pipeline, its card, and a copy on the Hub if that was asked for."""
 
+import os
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 from accelerate.logging import get_logger
@@ -11,6 +15,7 @@ from .recipe import Recipe
 
 
 logger = get_logger(__name__)
+PUSH_TO_HUB = Path(__file__).parents[1] / "publish" / "push_to_hub.py"
 
 
 def save_pipeline(
@@ -26,9 +31,11 @@ def save_pipeline(
 
 
 def push(output_dir: Path, args) -> None:
-    from publish.push_to_hub import publish
-
-    try:
-        publish(output_dir, args.hub_model_id or output_dir.name, token=args.hub_token)
-    except (ValueError, OSError) as error:
-        raise SystemExit(f"The pipeline is saved in {output_dir}, but: {error}") from error
+    """By the script that publishes any run, in a process of its own; it has printed why, should it fail."""
+    words = [str(output_dir), "--repo_id", args.hub_model_id or output_dir.name]
+    token = {"HF_TOKEN": args.hub_token} if args.hub_token else {}  # a command line can be read by everyone on the machine
+    if subprocess.run([sys.executable, str(PUSH_TO_HUB), *words], env=os.environ | token).returncode:
+        raise SystemExit(
+            f"The pipeline is saved in {output_dir}, but was not published: mend what the line above names, then run "
+            f"`python training/publish/push_to_hub.py {shlex.join(words)}`."
+        )
