@@ -1,6 +1,6 @@
-"""Cross-attention of a frame over its two tokens, with keys and values that may have been computed beforehand."""
+"""Cross-attention of a frame over its two tokens, with keys and values that may be kept from step to step."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from diffusers.models.attention_processor import Attention
@@ -8,10 +8,13 @@ from diffusers.models.attention_processor import Attention
 
 @dataclass
 class ContextCache:
-    """A context `(frames, 2, width)` with the keys and values every cross-attention layer makes of it."""
+    """
+    A context `(frames, 2, width)` with the keys and values that the cross-attention layers made of it so far. Each layer
+    adds its own where it first meets the context: elsewhere its weights may be offloaded.
+    """
 
     context: torch.Tensor
-    keys_and_values: dict[Attention, tuple[torch.Tensor, torch.Tensor]]
+    keys_and_values: dict[Attention, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
 
 
 class StaticDynamicAttnProcessor:
@@ -46,9 +49,11 @@ class StaticDynamicAttnProcessor:
     @staticmethod
     def keys_and_values(attn: Attention, context: torch.Tensor | ContextCache) -> tuple[torch.Tensor, torch.Tensor]:
         """Keys and values `(frames, 2, heads * c)` of this layer."""
-        if isinstance(context, ContextCache):
-            return context.keys_and_values[attn]
-        return attn.to_k(context), attn.to_v(context)
+        if not isinstance(context, ContextCache):
+            return attn.to_k(context), attn.to_v(context)
+        if attn not in context.keys_and_values:
+            context.keys_and_values[attn] = attn.to_k(context.context), attn.to_v(context.context)
+        return context.keys_and_values[attn]
 
     @staticmethod
     def gate(query: torch.Tensor, key: torch.Tensor, scale: float) -> torch.Tensor:

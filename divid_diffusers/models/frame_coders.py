@@ -9,7 +9,14 @@ from torch.nn import functional as F
 FORMS = ("divid", "published")
 
 
-class DCGANFrameEncoder(nn.Sequential):
+class Layers(nn.Sequential):
+    """A network of fixed layers. Some of them, a slice as block-level offloading takes it, are no network of the kind."""
+
+    def __getitem__(self, index):
+        return nn.Sequential(*self)[index]
+
+
+class DCGANFrameEncoder(Layers):
     """
     The published frame encoder: frames `(F, C, H, W)` in [-1, 1] to embeddings `(F, E)` in [-1, 1]. Convolutions 4x4 of stride 2
     with BatchNorm and LeakyReLU 0.2, then one over the whole 4x4 map, BatchNorm, tanh.
@@ -27,7 +34,7 @@ class DCGANFrameEncoder(nn.Sequential):
         return super().forward(frames / 2 + 0.5).flatten(1)
 
 
-class DCGANFrameDecoder(nn.Sequential):
+class DCGANFrameDecoder(Layers):
     """
     The published frame decoder: `[d_i, s]` `(F, D + S)` to frames `(F, C, H, W)` in [-1, 1]. The encoder's mirror image in
     transposed convolutions; the last gives the pixels through a sigmoid.

@@ -7,6 +7,7 @@ from einops import rearrange
 from torch import nn
 
 from .modeling_utils import StrictLoadingMixin
+from .offloading import input_device, reads_weights
 
 
 LAYERS_PER_LEVEL = 6  # two of convolution, normalisation and ReLU
@@ -75,6 +76,7 @@ class ClipJudge(StrictLoadingMixin, ModelMixin, ConfigMixin):
             }
         )
 
+    @reads_weights
     def forward(self, clips: torch.Tensor) -> dict[str, torch.Tensor]:
         """Logits `(B, K)` of every factor of clips `(B, N, C, H, W)` in [0, 1]. Raises ValueError for other frames."""
         size, channels = self.config.sample_size, self.config.in_channels
@@ -91,12 +93,13 @@ class ClipJudge(StrictLoadingMixin, ModelMixin, ConfigMixin):
         summary = torch.cat([hidden.mean(dim=1), features.mean(dim=1)], dim=-1)
         return {factor: head(summary) for factor, head in self.heads.items()}
 
+    @reads_weights
     def feature_maps(self, frames: torch.Tensor) -> list[torch.Tensor]:
         """
         The frame encoder's maps `(N, C_l, H_l, W_l)`, one per level, of one clip's frames `(N, C, H, W)` in [0, 1]: what
         [`perceptual_distance`] compares clips in, by a network that knows this very domain.
         """
-        frames = frames.to(self.device, self.dtype)
+        frames = frames.to(input_device(self), self.dtype)
         maps, features = [], torch.cat([frames, frames - frames[:1]], dim=1)
         for number, layer in enumerate(self.frame_encoder, start=1):
             features = layer(features)
@@ -108,7 +111,7 @@ class ClipJudge(StrictLoadingMixin, ModelMixin, ConfigMixin):
     def predict(self, clips: torch.Tensor, batch_size: int = 64) -> dict[str, torch.Tensor]:
         """Probabilities `(B, K)` of every factor, in evaluation mode, on the CPU."""
         self.eval()
-        parts = [self(batch.to(self.device)) for batch in clips.split(batch_size)]
+        parts = [self(batch.to(input_device(self))) for batch in clips.split(batch_size)]
         return {factor: torch.cat([part[factor] for part in parts]).softmax(-1).float().cpu() for factor in self.heads}
 
     def describe(self) -> str:

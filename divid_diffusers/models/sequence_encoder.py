@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from .modeling_utils import StrictLoadingMixin
+from .offloading import reads_weights
 
 
 FIRST_FRAME_TOKENS = ("context", "null", "noise", "zero")
@@ -31,6 +32,16 @@ class DiViDTokens(BaseOutput):
     # Accelerate rebuilds outputs without arguments under mixed precision, hence the defaults.
     static: torch.Tensor | None = None
     dynamic: torch.Tensor | list[torch.Tensor] | None = None
+
+
+class FrameAttention(nn.MultiheadAttention):
+    """Self-attention over `(B, N, E)`. It calls its output layer, whose weights the parent reads without: see [`reads_weights`]."""
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        projected = F.linear(hidden, self.in_proj_weight, self.in_proj_bias)
+        query, key, value = rearrange(projected, "b n (three h c) -> three b h n c", three=3, h=self.num_heads)
+        attended = F.scaled_dot_product_attention(query, key, value)
+        return self.out_proj(rearrange(attended, "b h n c -> b n (h c)"))
 
 
 class DiViDSequenceEncoder(StrictLoadingMixin, ModelMixin, ConfigMixin):
@@ -123,12 +134,13 @@ class DiViDSequenceEncoder(StrictLoadingMixin, ModelMixin, ConfigMixin):
 
         attention_dim = 2 * lstm_hidden_dim
         self.lstm = nn.LSTM(embedding_dim, lstm_hidden_dim, batch_first=True, bidirectional=True)
-        self.attention = nn.MultiheadAttention(attention_dim, num_attention_heads, batch_first=True)
+        self.attention = FrameAttention(attention_dim, num_attention_heads)
         self.norm = nn.LayerNorm(attention_dim)
         self.dynamic_proj = nn.Linear(attention_dim, dynamic_dim)
         if first_frame == "null":
             self.first_token = nn.Parameter(torch.randn(dynamic_dim) * dynamic_dim**-0.5)
 
+    @reads_weights
     def encode_frames(self, frames: torch.Tensor) -> torch.Tensor:
         """Image embeddings `z` of shape `(B, N, E)` of frames `(B, N, C, H, W)` in [-1, 1]; every frame on its own."""
         self._check_frames(frames)
@@ -139,10 +151,12 @@ class DiViDSequenceEncoder(StrictLoadingMixin, ModelMixin, ConfigMixin):
             features = torch.cat([features, F.adaptive_avg_pool2d(images, features.shape[-2:])], dim=1)
         return rearrange(self.image_proj(features), "(b n) c h w -> b n (c h w)", b=batch)
 
+    @reads_weights
     def encode_static(self, embedding: torch.Tensor) -> torch.Tensor:
         """The static token `(B, S)` of one frame's embedding `(B, E)`."""
         return self.static_encoder(embedding)
 
+    @reads_weights
     def encode_dynamic(self, embeddings: torch.Tensor, static_frame: int = 0) -> torch.Tensor:
         """Dynamic tokens `(B, N, D)` of embeddings `(B, N, E)`, relative to the frame `static_frame`."""
         residuals = embeddings - embeddings[:, static_frame : static_frame + 1]
@@ -151,8 +165,7 @@ class DiViDSequenceEncoder(StrictLoadingMixin, ModelMixin, ConfigMixin):
             noisy[:, static_frame] = torch.randn_like(residuals[:, static_frame])
             residuals = noisy
         hidden, _ = self.lstm(residuals)
-        attended, _ = self.attention(hidden, hidden, hidden, need_weights=False)
-        dynamic = self.dynamic_proj(self.norm(hidden + attended))
+        dynamic = self.dynamic_proj(self.norm(hidden + self.attention(hidden)))
         if self.config.first_frame == "zero":
             dynamic = dynamic - dynamic[:, static_frame : static_frame + 1]
         if self.config.first_frame == "null":
@@ -160,6 +173,7 @@ class DiViDSequenceEncoder(StrictLoadingMixin, ModelMixin, ConfigMixin):
             dynamic = torch.where(is_static[None, :, None], self.first_token.to(dynamic.dtype), dynamic)
         return dynamic
 
+    @reads_weights
     def forward(
         self,
         frames: torch.Tensor,

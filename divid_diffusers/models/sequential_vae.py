@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from .frame_coders import FORMS, DCGANFrameDecoder, DCGANFrameEncoder, DiViDFrameDecoder, DiViDFrameEncoder
 from .modeling_utils import StrictLoadingMixin
+from .offloading import input_device, reads_weights
 from .sequence_encoder import DiViDTokens
 
 
@@ -71,7 +72,8 @@ class DynamicPrior(nn.Module):
         previous, state, frames = torch.zeros_like(noise[:, 0]), None, []
         for frame_noise in noise.unbind(dim=1):
             hidden, state = self.lstm(previous[:, None], state)
-            previous = self.head(hidden[:, 0]).sample(frame_noise)
+            gaussian = self.head(hidden[:, 0])
+            previous = gaussian.sample(frame_noise.to(gaussian.mean))
             frames.append(previous)
         return torch.stack(frames, dim=1)
 
@@ -171,6 +173,7 @@ class SequentialVAE(StrictLoadingMixin, ModelMixin, ConfigMixin, ABC):
     def loss(self, clips: torch.Tensor, noise: dict[str, torch.Tensor], **options) -> dict[str, torch.Tensor]:
         """`loss`, and the terms it is made of before their weights; nothing is drawn but what [`draw_noise`] gave."""
 
+    @reads_weights
     def embed(self, clips: torch.Tensor) -> torch.Tensor:
         """Embeddings `z` `(B, N, E)` of clips `(B, N, C, H, W)` in [-1, 1]; every frame on its own."""
         size, channels = self.config.sample_size, self.config.in_channels
@@ -182,6 +185,7 @@ class SequentialVAE(StrictLoadingMixin, ModelMixin, ConfigMixin, ABC):
         embeddings = self.frame_encoder(rearrange(clips, "b n c h w -> (b n) c h w"))
         return rearrange(embeddings, "(b n) e -> b n e", b=len(clips))
 
+    @reads_weights
     def encode(self, clips: torch.Tensor) -> DiViDTokens:
         """
         The means of both posteriors.
@@ -195,12 +199,14 @@ class SequentialVAE(StrictLoadingMixin, ModelMixin, ConfigMixin, ABC):
         static, dynamic = self.posteriors(self.embed(clips))
         return DiViDTokens(static=static.mean, dynamic=dynamic.mean)
 
+    @reads_weights
     def decode(self, static: torch.Tensor, dynamic: torch.Tensor) -> torch.Tensor:
         """Clips `(B, N, C, H, W)` in [-1, 1] of tokens `(B, S)` and `(B, N, D)`; every frame from its own `[d_i, s]`."""
         static = static[:, None].expand(-1, dynamic.shape[1], -1)
         tokens = rearrange(torch.cat([dynamic, static], dim=-1), "b n d -> (b n) d")
         return rearrange(self.frame_decoder(tokens), "(b n) c h w -> b n c h w", b=len(dynamic))
 
+    @reads_weights
     def forward(self, clips: torch.Tensor) -> torch.Tensor:
         """The reconstruction of clips `(B, N, C, H, W)` in [-1, 1]."""
         tokens = self.encode(clips)
@@ -209,14 +215,15 @@ class SequentialVAE(StrictLoadingMixin, ModelMixin, ConfigMixin, ABC):
     def sample_static(self, batch_size: int, generator: torch.Generator | None = None) -> torch.Tensor:
         """Static tokens `(B, S)` of the prior, N(0, I)."""
         shape = (batch_size, self.config.static_dim)
-        return randn_tensor(shape, generator=generator, device=self.device, dtype=self.dtype)
+        return randn_tensor(shape, generator=generator, device=input_device(self), dtype=self.dtype)
 
+    @reads_weights
     def sample_dynamic(
         self, batch_size: int, num_frames: int, generator: torch.Generator | None = None
     ) -> torch.Tensor:
         """Dynamic tokens `(B, N, D)` of the prior, frame after frame."""
         shape = (batch_size, num_frames, self.config.dynamic_dim)
-        noise = randn_tensor(shape, generator=generator, device=self.device, dtype=self.dtype)
+        noise = randn_tensor(shape, generator=generator, device=input_device(self), dtype=self.dtype)
         return self.dynamic_prior.rollout(noise)
 
     def draw_noise(

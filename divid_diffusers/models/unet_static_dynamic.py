@@ -6,13 +6,13 @@ from diffusers.configuration_utils import register_to_config
 from diffusers.models.resnet import ResnetBlock2D
 from diffusers.models.unets.unet_2d_blocks import CrossAttnDownBlock2D, CrossAttnUpBlock2D
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionOutput
-from diffusers.utils.accelerate_utils import apply_forward_hook
 from einops import rearrange, repeat
 from torch import nn
 from torch.nn import functional as F
 
 from .attention_processor import ContextCache, StaticDynamicAttnProcessor
 from .modeling_utils import StrictLoadingMixin
+from .offloading import reads_weights
 
 
 class ResnetCrossAttnDownBlock2D(CrossAttnDownBlock2D):
@@ -200,7 +200,7 @@ class DiViDUNet2DConditionModel(StrictLoadingMixin, UNet2DConditionModel):
         self.null_static = nn.Parameter(torch.zeros(static_dim))
         self.null_dynamic = nn.Parameter(torch.zeros(dynamic_dim))
 
-    @apply_forward_hook  # under offloading, a call from outside has to bring the weights in
+    @reads_weights
     def context(
         self,
         static: torch.Tensor,
@@ -238,17 +238,17 @@ class DiViDUNet2DConditionModel(StrictLoadingMixin, UNet2DConditionModel):
         tokens = torch.stack([static, self.dynamic_proj(dynamic)], dim=2)
         return rearrange(tokens, "b n two a -> (b n) two a")
 
-    @apply_forward_hook
     def cache_context(self, context: torch.Tensor) -> torch.Tensor | ContextCache:
         """
-        Keys and values of all cross-attention layers for a context `(frames, 2, A)`: they do not depend on the noisy frame
-        nor on the time, so a sampler computes them once. Pass the result as `encoder_hidden_states`. If somebody has
-        installed attention processors of their own, the context comes back as it is.
+        A context `(frames, 2, A)` that keeps the keys and values which the cross-attention layers make of it: they do not depend
+        on the noisy frame nor on the time, so a sampler computes them once, in its first step. Pass the result as
+        `encoder_hidden_states`, to this UNet only. If somebody has installed attention processors of their own, the context comes
+        back as it is.
         """
         layers = [module for name, module in self.named_modules() if name.endswith(".attn2")]
         if not all(isinstance(layer.processor, StaticDynamicAttnProcessor) for layer in layers):
             return context
-        return ContextCache(context, {layer: layer.processor.keys_and_values(layer, context) for layer in layers})
+        return ContextCache(context)
 
     def get_aug_embed(self, emb, encoder_hidden_states, added_cond_kwargs):
         """The parent adds what this returns to the time embedding."""
@@ -264,6 +264,7 @@ class DiViDUNet2DConditionModel(StrictLoadingMixin, UNet2DConditionModel):
         t = timestep.float().reshape(-1, 1, 1, 1)
         return torch.exp(-0.5 * (1e-4 * t + 0.5 * (0.02 - 1e-4) / 1000 * t**2))
 
+    @reads_weights
     def forward(
         self,
         sample: torch.Tensor,

@@ -43,8 +43,6 @@ class DiViDPipeline(WholeSavingMixin, DiffusionPipeline):
     """
 
     model_cpu_offload_seq = "encoder->unet"
-    # torch's attention reads weights of a submodule it does not call, which per-layer offloading cannot foresee.
-    _exclude_from_cpu_offload = ["encoder"]
     _callback_tensor_inputs = ["latents"]
 
     @register_to_config
