@@ -11,6 +11,7 @@ from einops import rearrange
 from torch import nn
 from torch.nn import functional as F
 
+from .attention_processor import attend
 from .modeling_utils import StrictLoadingMixin
 from .offloading import reads_weights
 
@@ -40,7 +41,7 @@ class FrameAttention(nn.MultiheadAttention):
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         projected = F.linear(hidden, self.in_proj_weight, self.in_proj_bias)
         query, key, value = rearrange(projected, "b n (three h c) -> three b h n c", three=3, h=self.num_heads)
-        attended = F.scaled_dot_product_attention(query, key, value)
+        attended = attend(query, key, value)
         return self.out_proj(rearrange(attended, "b h n c -> b n (h c)"))
 
 
@@ -203,8 +204,11 @@ class DiViDSequenceEncoder(StrictLoadingMixin, ModelMixin, ConfigMixin):
             embeddings = self.encode_frames(frames)
             static_embedding = embeddings[:, static_frame]
         else:
-            embeddings = self.encode_frames(dynamic_frames)
-            static_embedding = self.encode_frames(frames[:, static_frame : static_frame + 1])[:, 0]
+            # the static frames ride along: one pass over all costs less than a second one over a few
+            self._check_frames(dynamic_frames)
+            both = torch.cat([dynamic_frames, frames[:, static_frame : static_frame + 1]], dim=1)
+            embeddings, static_embedding = self.encode_frames(both).tensor_split([-1], dim=1)
+            static_embedding = static_embedding[:, 0]
         static = self.encode_static(static_embedding)
         dynamic = self.encode_dynamic(embeddings, static_frame)
         if not return_dict:

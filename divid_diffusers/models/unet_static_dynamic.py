@@ -10,7 +10,7 @@ from einops import rearrange, repeat
 from torch import nn
 from torch.nn import functional as F
 
-from .attention_processor import ContextCache, StaticDynamicAttnProcessor
+from .attention_processor import ContextCache, PixelAttnProcessor, StaticDynamicAttnProcessor
 from .modeling_utils import StrictLoadingMixin
 from .offloading import reads_weights
 
@@ -187,8 +187,8 @@ class DiViDUNet2DConditionModel(StrictLoadingMixin, UNet2DConditionModel):
             )
         self.set_attn_processor(
             {
-                name: StaticDynamicAttnProcessor() if ".attn2." in name else processor
-                for name, processor in self.attn_processors.items()
+                name: StaticDynamicAttnProcessor() if ".attn2." in name else PixelAttnProcessor()
+                for name in self.attn_processors
             }
         )
 

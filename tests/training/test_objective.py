@@ -6,6 +6,7 @@ import pytest
 import torch
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionOutput
 from tiny import SIZE, random_clips, random_tokens, tiny_encoder, tiny_unet
+from torch.utils._python_dispatch import TorchDispatchMode
 from trainer.arguments import parse_args
 
 from divid_diffusers import SharedNoiseDDPMScheduler
@@ -13,10 +14,10 @@ from divid_diffusers.training import step_noise
 from divid_diffusers.training.objective import TrainingModule, objective
 
 
-def evaluate(*flags, with_model=False):
+def evaluate(*flags, with_model=False, **encoder):
     torch.manual_seed(0)
     args = parse_args(["--num_frames", "3", "--train_batch_size", "2", *flags])
-    model = TrainingModule(tiny_encoder(), tiny_unet(prediction_type=args.prediction_type))
+    model = TrainingModule(tiny_encoder(**encoder), tiny_unet(prediction_type=args.prediction_type))
     noise = step_noise.draw(args, 0, 0, 0, 1, 3, SIZE, 16, 1000)
     scheduler = SharedNoiseDDPMScheduler(prediction_type=args.prediction_type)
     result = objective(model, random_clips(batch=2, frames=3), noise, scheduler, args)
@@ -176,3 +177,37 @@ def test_an_invariance_loss_that_means_nothing_is_refused(flags, capsys):
     with pytest.raises(SystemExit):
         parse_args(["--invariance_weight=1", *flags])
     assert "--invariance_weight needs --prediction_type sample" in capsys.readouterr().err
+
+
+def test_a_step_in_bf16_is_near_the_one_in_float32():
+    steps = []
+    for enabled in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            result, model = evaluate("--prediction_type", "sample", "--dynamic_recolour", "0.5", with_model=True)
+        result.loss.backward()
+        gradients = {name: weight.grad for name, weight in model.named_parameters() if weight.grad is not None}
+        steps.append((result.loss.item(), gradients))
+    (loss, exact), (loss_in_bf16, rounded) = steps
+    assert loss_in_bf16 == pytest.approx(loss, rel=0.01)
+    assert exact.keys() == rounded.keys()
+    for part in ("encoder.", "unet."):
+        one, other = (torch.cat([g[n].flatten() for n in g if n.startswith(part)]) for g in (exact, rounded))
+        assert (one - other).norm() < 0.05 * one.norm()
+
+
+def test_no_attention_is_trained_in_bf16_on_a_cpu():
+    class Seen(TorchDispatchMode):
+        def __init__(self):
+            super().__init__()
+            self.dtypes = []
+
+        def __torch_dispatch__(self, op, types, args=(), kwargs=None):
+            if "attention" in str(op):
+                self.dtypes.append(args[0].dtype)
+            return op(*args, **(kwargs or {}))
+
+    with Seen() as seen:
+        with torch.autocast("cpu", torch.bfloat16):
+            result = evaluate(mid_block_add_attention=False)
+        result.loss.backward()
+    assert len(seen.dtypes) >= 4 and set(seen.dtypes) == {torch.float32}
