@@ -61,7 +61,11 @@ def add_optimisation_flags(parser: argparse.ArgumentParser) -> None:
     train.add_argument("--adam_weight_decay", type=float, default=1e-2)
     train.add_argument("--max_grad_norm", type=float, default=1.0)
     train.add_argument("--ema_max_decay", type=float, default=0.9999)
-    train.add_argument("--mixed_precision", choices=["no", "fp16", "bf16"], help="Default: accelerate's own config.")
+    train.add_argument(
+        "--mixed_precision",
+        choices=["no", "fp16", "bf16"],
+        help="Default: accelerate's own config; without one, bf16 on a CPU that computes in it (avx512_bf16), else no.",
+    )
     train.add_argument("--seed", type=int, default=0)
 
 

@@ -30,6 +30,7 @@ def train(accelerator: Accelerator, recipe: Recipe, train_clips: Sequence, held_
         lr=args.learning_rate,
         betas=(args.adam_beta1, args.adam_beta2),
         weight_decay=args.adam_weight_decay,
+        fused=True,
     )
     lr_scheduler = get_scheduler(
         args.lr_scheduler, optimizer, num_warmup_steps=args.lr_warmup_steps, num_training_steps=args.max_train_steps

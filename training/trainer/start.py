@@ -15,7 +15,7 @@ def start(args) -> Accelerator:
     check_processes()
     output_dir = Path(args.output_dir)
     accelerator = Accelerator(
-        mixed_precision=args.mixed_precision,
+        mixed_precision=args.mixed_precision or default_precision(),
         gradient_accumulation_steps=args.gradient_accumulation_steps,
         log_with=None if args.report_to == "none" else args.report_to,
         project_config=ProjectConfiguration(
@@ -27,6 +27,15 @@ def start(args) -> Accelerator:
     torch.set_flush_denormal(True)  # denormals slow a CPU down by an order of magnitude
     open_output_dir(accelerator, output_dir)
     return accelerator
+
+
+def default_precision() -> str | None:
+    """
+    Where neither a flag nor accelerate says: bf16 on a CPU that computes in it (others only emulate it, and are slower), else
+    accelerate's own default.
+    """
+    decided_elsewhere = "ACCELERATE_MIXED_PRECISION" in os.environ or torch.accelerator.is_available()
+    return "bf16" if not decided_elsewhere and torch.cpu._is_avx512_bf16_supported() else None
 
 
 def open_output_dir(accelerator: Accelerator, output_dir: Path) -> None:
