@@ -7,188 +7,162 @@ import scratch  # isort: skip  (before Gradio, for which it sets the environment
 import decoding  # isort: skip  (before anything else that imports torch: ZeroGPU's own import must be first)
 import endpoints
 import gradio as gr
-from decoding import MAX_GUIDANCE, MAX_SEED, MAX_STEPS
-from endpoints import MAX_FRAMES, MAX_GRID
-from pictures import EXAMPLE_FPS, draw_examples, preview
+from decoding import DOMAIN, MAX_GUIDANCE, MAX_SEED, MAX_STEPS
+from endpoints import MAX_FRAMES, MAX_GRID, PACE
+from first_results import first_results
+from inputs import FILES, QUIET, clip_input
+from looks import CSS, THEME
+from samples import name_own_examples
 from uploads import MAX_BYTES, MAX_SECONDS
+from waiting import UPDATE_SECONDS, predict_by_work
 
 
 QUEUE_SIZE = 100
 KEEP_SECONDS = 30 * 60  # for scripts that never say that they are gone
-EXAMPLES = draw_examples(scratch.EXAMPLES)
-CLIPS = ["video", "image"]  # a GIF is an image to a file chooser
 
-CSS = """
-.gradio-container { width: 100% !important; max-width: 1100px !important; margin: 0 auto !important; }
-.preview figure { margin: 0; text-align: center; }
-.preview img { display: block; width: 200px; margin: 0 auto; }
-.preview img, .result img { image-rendering: pixelated; }
-.result video, .result img { max-height: 60vh; object-fit: contain; }
-.result [data-testid="block-label"] { position: relative; width: fit-content; margin-bottom: 6px; }
+KNOWS = f"It knows {DOMAIN.domain}, and nothing else." if DOMAIN.domain else "It does not say what it was trained on."
+INTRODUCTION = f"""# DiViD: this person, that motion
+**{DOMAIN.name}** takes clips apart into **who is seen** and **how it moves**, and puts any two together. {KNOWS}
 """
-INTRODUCTION = """# DiViD: this person, that motion
-A clip is taken apart into **one token for who is seen** and **one token per frame for how it moves**; any two can be put
-together again. Take the examples or upload your own: uploads are cropped to a square around their centre.
-"""
-NOTES = f"""Videos, GIFs and images of at most {MAX_BYTES >> 20} MB and {MAX_SECONDS} seconds. Uploads and results are deleted when you
-leave. Use recordings only with the consent of the people in them, and label what you make as synthetic."""
+NOTES = f"""Videos, GIFs and images of at most {MAX_BYTES >> 20} MB and {MAX_SECONDS} seconds are taken, and cropped to a square around
+their centre. Uploads and results are deleted when you leave. Use recordings only with the consent of the people in them, and label what
+you make as synthetic."""
 ROUTING = """Every pixel attends to the identity token and to its frame's motion token: it takes more of the identity where the map is
 **red**, more of the motion where it is **blue**. The tokens also reach the frame by roads that no map shows."""
-
-
-def upload_box(label: str, name: str, kinds: list[str], value, count: str = "single") -> gr.File:
-    box = gr.File(
-        value,
-        label=label,
-        file_count=count,
-        file_types=kinds,
-        height=120 if count == "single" else 250,
-        elem_id=name,
-        interactive=True,
-    )
-
-    # Gradio's own leaves an empty file behind at every call, and judges a file by its name.
-    def paths(payload):
-        if payload is None or count == "single":
-            return payload and payload.path
-        return [file.path for file in payload.root]
-
-    async def keep_or_refuse(path, keep=box.async_move_resource_to_block_cache):
-        if path and str(path).lower().startswith(("http://", "https://")):
-            raise gr.Error("Links are not followed here: download the clip and upload it.", print_exception=False)
-        return await keep(path)
-
-    box.preprocess, box.async_move_resource_to_block_cache = paths, keep_or_refuse
-    return box
-
-
-def clip_input(label: str, tab: str, first: int, still: bool = False) -> gr.File:
-    """An upload, what the model sees of it, and examples, of which `first` stands there when the page opens."""
-    name, spoken = f"{tab}_{label.lower().replace(' ', '_')}", label[0].lower() + label[1:]
-    files = [example.image if still else example.clip for example in EXAMPLES]
-    views = [
-        preview(example.frames[:1] if still else example.frames, EXAMPLE_FPS, f"The {spoken}, as the model sees it")
-        for example in EXAMPLES
-    ]
-    with gr.Column(min_width=280):
-        box = upload_box(label, name, ["image"] if still else CLIPS, files[first])
-        view = gr.HTML(views[first], elem_id=f"{name}_preview", elem_classes="preview")
-        examples = gr.Dataset(
-            components=[gr.Textbox(visible=False)], samples=[[example.name] for example in EXAMPLES], type="index",
-            label=f"Examples: {label}", layout="gallery", elem_id=f"{name}_examples",
-        )  # fmt: skip
-
-    def uploaded(path, request: gr.Request):
-        return endpoints.look(path, spoken, request)
-
-    quiet = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
-    examples.click(lambda index: (files[index], views[index]), examples, [box, view], **quiet)
-    box.upload(uploaded, box, view, concurrency_id="reading", concurrency_limit=2, api_visibility="private")
-    box.clear(lambda: None, None, view, **quiet)
-    return box
 
 
 def advanced() -> list:
     with gr.Accordion("Advanced", open=False, elem_id="advanced"):
         with gr.Row():
             frames = gr.Slider(
-                2, MAX_FRAMES, 16, step=1, label="Frames", info="Of a longer clip, so many, evenly spaced."
+                2, MAX_FRAMES, 16, step=1, label="Frames", info="Of a longer clip, this many evenly spaced frames are used."
             )
-            steps = gr.Slider(1, MAX_STEPS, decoding.DEFAULT_STEPS, step=1, label="Steps", info="Of denoising.")
+            steps = gr.Slider(
+                1, MAX_STEPS, decoding.DEFAULT_STEPS, step=1, label="Steps", info="More steps of denoising take longer."
+            )
         with gr.Row():
-            sampler = gr.Dropdown(list(decoding.SAMPLERS), value="DDIM", label="Sampler", info="How it denoises.")
-            seed = gr.Number(0, precision=0, minimum=0, maximum=MAX_SEED, label="Seed", info="Of the start noise.")
+            sampler = gr.Dropdown(
+                list(decoding.SAMPLERS), value="DDIM", label="Sampler", info="This is the rule by which noise is removed."
+            )
+            seed = gr.Number(
+                0, precision=0, minimum=0, maximum=MAX_SEED, label="Seed", info="Another seed starts from other noise."
+            )
         with gr.Row():
             guidance = [
                 gr.Slider(
                     0, MAX_GUIDANCE, 1.0, step=0.1, label=f"{factor.capitalize()} guidance", interactive=possible,
-                    info=f"Above 1: more of the {what}." if possible else "This checkpoint was not trained for it.",
+                    info=f"Above 1, the {what} weighs more." if possible else "This checkpoint was not trained for it.",
                 )
                 for (factor, possible), what in zip(decoding.TAKES_GUIDANCE.items(), ("identity", "motion"))
             ]  # fmt: skip
     return [frames, sampler, steps, seed, *guidance]
 
 
+def result(shows: str, name: str, first: list[str], picture: str | None = None) -> tuple[list, list]:
+    """The buttons, and what they answer; `first` stands there when the page opens."""
+    with gr.Row(elem_classes="buttons"):
+        start = gr.Button(BUTTONS[name], variant="primary", elem_id=f"{name}_button", min_width=120, scale=3)
+        stop = gr.Button("Stop", elem_id=f"{name}_stop", min_width=80, scale=1)
+    outputs = [
+        gr.Video(
+            first[0] if first else None, label=shows, interactive=False, autoplay=True, loop=True,
+            elem_id=f"{name}_result", elem_classes="result", buttons=["download"],
+        )
+    ]  # fmt: skip
+    if picture:
+        outputs.append(
+            gr.Image(
+                first[1] if first else None, label=picture, interactive=False, elem_id=f"{name}_picture",
+                elem_classes="result", buttons=["download"],
+            )
+        )  # fmt: skip
+    return [start, stop], outputs
+
+
+BUTTONS = {
+    "swap": "Swap",
+    "reconstruct": "Reconstruct",
+    "swap_grid": "Swap all",
+    "interpolate": "Interpolate",
+    "animate": "Animate",
+    "what_goes_where": "Show",
+}
+
+
 def build() -> gr.Blocks:
     gr.set_static_paths([scratch.EXAMPLES])  # nobody's: served from where they are and never deleted
-    wired = []
-
-    def action(text: str, function, inputs: list, shows: str, picture: str | None = None) -> None:
-        name = function.__name__
-        button = gr.Button(text, variant="primary", elem_id=f"{name}_button")
-        outputs = [
-            gr.Video(
-                label=shows, interactive=False, autoplay=True, loop=True, elem_id=f"{name}_result", elem_classes="result",
-                buttons=["download"],
-            )
-        ]  # fmt: skip
-        if picture:
-            outputs.append(
-                gr.Image(
-                    label=picture,
-                    interactive=False,
-                    elem_id=f"{name}_picture",
-                    elem_classes="result",
-                    buttons=["download"],
-                )
-            )
-        wired.append((button, function, inputs, outputs))
+    first, wired = first_results(), []
 
     with gr.Blocks(title="DiViD", analytics_enabled=False, delete_cache=(60, KEEP_SECONDS)) as demo:
-        gr.Markdown(INTRODUCTION)
-        with gr.Tab("Swap"):
-            with gr.Row():
-                inputs = [clip_input("Identity", "swap", 0), clip_input("Motion", "swap", 1)]
-            action("Swap", endpoints.swap, inputs, "This person, that motion")
-        with gr.Tab("Reconstruct"):
-            inputs = [clip_input("Clip", "reconstruct", 2)]
-            action("Reconstruct", endpoints.reconstruct, inputs, "Original and reconstruction")
-        with gr.Tab("Swap grid"):
-            with gr.Row():
-                paths = [example.clip for example in EXAMPLES]
-                people = upload_box(f"Identities, up to {MAX_GRID}", "grid_identities", CLIPS, paths[:3], "multiple")
-                moves = upload_box(f"Motions, up to {MAX_GRID}", "grid_motions", CLIPS, paths[3:], "multiple")
-            action("Swap all", endpoints.swap_grid, [people, moves], "Identities by motions")
-        with gr.Tab("Interpolate"):
-            with gr.Row():
-                inputs = [clip_input("Clip A", "interpolate", 0), clip_input("Clip B", "interpolate", 3)]
-            with gr.Row():
-                inputs.append(gr.Radio(["identity", "motion"], value="identity", label="What changes", min_width=280))
-                inputs.append(gr.Slider(0, 1, 0.5, step=0.05, label="From A (0) to B (1)", min_width=280))
-            action("Interpolate", endpoints.interpolate, inputs, "A, the clip between, B")
-        with gr.Tab("Animate an image"):
-            with gr.Row():
-                inputs = [
-                    clip_input("Image", "animate", 2, still=True),
-                    clip_input("Motion", "animate", 4),
-                ]
-            action("Animate", endpoints.animate, inputs, "The image, moved")
-        with gr.Tab("What goes where"):
-            gr.Markdown(ROUTING)
-            with gr.Row():
-                inputs = [clip_input("Identity", "routing", 0), clip_input("Motion", "routing", 1)]
-            action(
-                "Show", endpoints.what_goes_where, inputs, "Frame, map, both",
+        gr.Markdown(INTRODUCTION, elem_id="introduction")
+        with gr.Tabs(overflow_behavior="wrap"):
+
+            def tab(title: str, name: str, shows: str, donors, *more, picture: str | None = None) -> None:
+                with gr.Tab(title):
+                    if name == "what_goes_where":
+                        gr.Markdown(ROUTING)
+                    with gr.Row(elem_classes="stage"):
+                        inputs = donors()
+                        with gr.Column(min_width=300, scale=2):
+                            inputs += [make() for make in more]
+                            wired.append((name, inputs, *result(shows, name, first.get(name), picture)))
+
+            tab(
+                "Swap", "swap", "This person, that motion",
+                lambda: [clip_input("Identity", "swap", 0), clip_input("Motion", "swap", 1)],
+            )  # fmt: skip
+            tab(
+                "Reconstruct", "reconstruct", "Original and reconstruction",
+                lambda: [clip_input("Clip", "reconstruct", 2)],
+            )  # fmt: skip
+            tab(
+                "Grid", "swap_grid", "Identities by motions",
+                lambda: [
+                    clip_input(f"Identities, up to {MAX_GRID}", "grid", [0, 1]),
+                    clip_input(f"Motions, up to {MAX_GRID}", "grid", [2, 3]),
+                ],
+            )  # fmt: skip
+            tab(
+                "Interpolate", "interpolate", "A, the clip between, B",
+                lambda: [clip_input("Clip A", "interpolate", 0), clip_input("Clip B", "interpolate", 3)],
+                lambda: gr.Radio(["identity", "motion"], value="identity", label="What changes"),
+                lambda: gr.Slider(0, 1, 0.5, step=0.05, label="From A (0) to B (1)"),
+            )  # fmt: skip
+            tab(
+                "Animate", "animate", "The image, moved",
+                lambda: [clip_input("Image", "animate", 2, still=True), clip_input("Motion", "animate", 4)],
+            )  # fmt: skip
+            tab(
+                "What goes where", "what_goes_where", "Frame, map, both",
+                lambda: [clip_input("Identity", "routing", 0), clip_input("Motion", "routing", 1)],
                 picture="First, middle and last step",
             )  # fmt: skip
         options = advanced()
         gr.Markdown(NOTES)
 
-        for button, function, inputs, outputs in wired:
+        for name, inputs, (start, stop), outputs in wired:
             # One at a time: there is one model, and "what goes where" instruments it.
-            button.click(
-                function, [*inputs, *options], outputs, api_name=function.__name__, validator=endpoints.hold,
+            running = start.click(
+                endpoints.ENDPOINTS[name], [*inputs, *options], outputs, api_name=name, validator=endpoints.hold,
                 concurrency_id="model", concurrency_limit=1, scroll_to_output=True,
             )  # fmt: skip
+            stop.click(None, cancels=running, **QUIET)
+            # What another input answered is no answer to this one.
+            gr.on(
+                [each.change for each in [*inputs, *options]], lambda count=len(outputs): [None] * count if count > 1 else None,
+                None, outputs, cancels=running, **QUIET,
+            )  # fmt: skip
         demo.unload(endpoints.forget)
-    return demo.queue(max_size=QUEUE_SIZE, api_open=False)  # no way past the queue
+    demo.queue(max_size=QUEUE_SIZE, api_open=False, status_update_rate=UPDATE_SECONDS)  # no way past the queue
+    predict_by_work(demo, PACE, endpoints.work)
+    name_own_examples(demo, FILES)
+    return demo
 
 
 def main() -> None:
     build().launch(
-        theme=gr.themes.Soft(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]),
-        css=CSS, max_file_size=MAX_BYTES, show_error=True, ssr_mode=False, footer_links=["api"],
-    )  # fmt: skip
+        theme=THEME, css=CSS, max_file_size=MAX_BYTES, show_error=True, ssr_mode=False, footer_links=["api"]
+    )
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ import gradio as gr
 import numpy as np
 import torch
 from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, UniPCMultistepScheduler
+from domain import Domain, own_snr, read_domain
 
 from divid_diffusers import DiViDPipeline
 from divid_diffusers.evaluation.routing_maps import routing_maps
@@ -41,12 +42,12 @@ def on_gpu(function: Callable) -> Callable:
         try:
             return function(*args)
         except (ValueError, TypeError) as error:
-            raise gr.Error(str(error), print_exception=False) from None
+            raise gr.Error(str(error), duration=None, print_exception=False) from None
 
     return spaces.GPU(duration=60)(in_sentences) if spaces else in_sentences
 
 
-def load_pipeline() -> DiViDPipeline:
+def load_pipeline() -> tuple[DiViDPipeline, Domain]:
     """The checkpoint that DIVID_MODEL names, a folder or a Hub name; in the repository, by default, the embedded one."""
     name = os.environ.get("DIVID_MODEL") or str(EMBEDDED)
     if name == str(EMBEDDED) and not EMBEDDED.is_dir():
@@ -54,13 +55,13 @@ def load_pipeline() -> DiViDPipeline:
             "Which model? Set DIVID_MODEL to a folder or a name on the Hub (on a Space: Settings, Variables)."
         )
     try:
-        pipe = DiViDPipeline.from_pretrained(name)
+        pipe, domain = DiViDPipeline.from_pretrained(name), read_domain(name)
     except (OSError, ValueError) as error:
         raise SystemExit(f"DIVID_MODEL is {name}, which cannot be loaded: {' '.join(str(error).split())}") from None
-    return pipe.to("cuda" if torch.cuda.is_available() else "cpu")
+    return pipe.to("cuda" if torch.cuda.is_available() else "cpu"), domain
 
 
-PIPE = load_pipeline()  # at start-up, as ZeroGPU wants it
+PIPE, DOMAIN = load_pipeline()  # at start-up, as ZeroGPU wants it
 SIZE = PIPE.encoder.config.sample_size
 DEFAULT_STEPS = min(PIPE.config.num_inference_steps, MAX_STEPS)
 # The scale at 1 is the only one that a checkpoint trained without null tokens takes.
@@ -88,6 +89,14 @@ class Settings:
         ):
             if value is None or not math.isfinite(value) or not low <= value <= high:
                 raise ValueError(f"The {name} must be a number from {low:g} to {high:g}.")
+
+
+@on_gpu
+def recognise(clip: np.ndarray) -> float:
+    """How well the model knows a clip `(N, H, W, 3)` uint8, in dB, see domain.py."""
+    pipe = DiViDPipeline(PIPE.encoder, PIPE.unet, type(PIPE.scheduler).from_config(PIPE.scheduler.config))
+    pipe.set_progress_bar_config(disable=True)
+    return own_snr(pipe, clip)
 
 
 @on_gpu

@@ -1,25 +1,35 @@
 """What the buttons do: files in, files out. Names, arguments and docstrings are those of the API, see docs/space.md."""
 
+import asyncio
 import contextlib
+import functools
+import inspect
 import logging
 import os
+import re
+import time
 import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import decoding
 import gradio as gr
 import numpy as np
-from decoding import SIZE, Settings
-from pictures import beside, enlarged, grid, preview, routing_clip, routing_picture
+from decoding import DOMAIN, SIZE, Settings
+from pictures import beside, enlarged, grid, preview, refusal, remark, routing_clip, routing_picture
 from scratch import UPLOADS
 from sessions import Sessions
 from uploads import Refused, read_upload, spread
+from waiting import Pace, abandoned
 
 from divid_diffusers import export_clip
 
 
 MAX_FRAMES, MAX_GRID = 48, 4  # frames used of a clip; clips a side of the grid
-SESSIONS = Sessions(UPLOADS)
+OPTIONS = ("frames", "sampler", "steps", "seed", "static_guidance", "dynamic_guidance")
+CHECKED_WORK = 40.0  # frames times steps of a look at an upload
+SESSIONS, PACE = Sessions(UPLOADS), Pace()
 
 
 @contextlib.contextmanager
@@ -28,14 +38,19 @@ def answering(request: gr.Request):
     try:
         yield SESSIONS.begin(request.session_hash)
     except (ValueError, TypeError) as error:  # Refused, and what the pipeline says of its arguments
-        raise gr.Error(str(error), print_exception=False) from None
+        raise said(str(error)) from None
     except gr.Error:
         raise
     except Exception:  # the edge of the server: logged in full, and no visitor is shown a traceback
         logging.exception("A request failed.")
-        raise gr.Error("Something broke on the server, not on your side: try again.", print_exception=False) from None
+        raise said("Something broke on the server, not on your side: try again.") from None
     finally:
         SESSIONS.end(request.session_hash)
+
+
+def said(sentence: str) -> gr.Error:
+    """It stays until it is closed: beside it there is nothing that says why there is no result."""
+    return gr.Error(sentence, duration=None, print_exception=False)
 
 
 def hold(request: gr.Request, *values) -> list:
@@ -45,109 +60,199 @@ def hold(request: gr.Request, *values) -> list:
     return [gr.validate(True, "") for _ in values]
 
 
-def written(clip: np.ndarray, folder: Path, fps: float) -> str:
-    return str(export_clip(clip, folder / f"{uuid.uuid4().hex}.mp4", fps))
+@dataclass
+class Job:
+    """
+    One request.
+
+    Attributes:
+        folder: for its results. They may be called alike in two requests, so each has one of its own.
+        frames: at most so many are used of a clip.
+        progress: told of every step; raises Refused once the request was stopped.
+    """
+
+    folder: Path
+    frames: int
+    settings: Settings
+    progress: Callable
+
+    def donors(self, identity, motion, label: str) -> tuple[np.ndarray, np.ndarray, float]:
+        """Clips of the static and of the dynamic donor, and the rate of the latter. The identity is read from one frame."""
+        person, _ = read_upload(identity, label, SIZE, 1)
+        return person, *read_upload(motion, "motion clip", SIZE, self.frames)
+
+    def several(self, paths: list[str] | None, label: str) -> list[tuple[np.ndarray, float]]:
+        if not paths:
+            raise Refused(f"There are no {label}s yet: upload some, or choose examples.")
+        if len(paths) > MAX_GRID:
+            raise Refused(f"There are {len(paths)} {label}s, and a grid takes at most {MAX_GRID}.")
+        return [read_upload(path, f"{label} {number}", SIZE, self.frames) for number, path in enumerate(paths, 1)]
+
+    def swap(self, people: list[np.ndarray], moves: list[np.ndarray]) -> list[np.ndarray]:
+        return decoding.swap(people, moves, self.settings, self.progress)
+
+    def written(self, clip: np.ndarray, fps: float, name: str, *sources: str) -> str:
+        """An mp4 that is called after what it shows: a download keeps the name."""
+        stems = [re.sub(r"\W+", "-", Path(source).stem).strip("-_")[:30] for source in sources]
+        return str(export_clip(clip, self.folder / f"{'_'.join(filter(None, [name, *stems]))}.mp4", fps))
 
 
-def donors(identity, motion, label: str, frames: int) -> tuple[np.ndarray, np.ndarray, float]:
-    """Clips of the static and of the dynamic donor, and the rate of the latter. The identity is read from one frame."""
-    person, _ = read_upload(identity, label, SIZE, 1)
-    return person, *read_upload(motion, "motion clip", SIZE, frames)
+def report(progress: Callable, going_on: Path, *arguments, **options) -> None:
+    """Told of every step. A file says whether to go on: on ZeroGPU this runs in another process."""
+    if not going_on.exists():
+        raise Refused("This was stopped.")
+    progress(*arguments, **options)
 
 
-def several(paths: list[str] | None, label: str, frames: int) -> list[tuple[np.ndarray, float]]:
-    if not paths:
-        raise Refused(f"There are no {label}s yet: upload some, or choose examples.")
-    if len(paths) > MAX_GRID:
-        raise Refused(f"There are {len(paths)} {label}s, and a grid takes at most {MAX_GRID}.")
-    return [read_upload(path, f"{label} {number}", SIZE, frames) for number, path in enumerate(paths, 1)]
+def endpoint(make: Callable) -> Callable:
+    """`make(job, *files)` as Gradio calls it: (*files, *OPTIONS, request, progress). It stops when nobody waits for it any more."""
+    _, *files = inspect.signature(make).parameters
+
+    @functools.wraps(make)
+    async def answer(*given):
+        *values, request, progress = given
+        uploads, (frames, *chosen) = values[: len(files)], values[len(files) :]
+        going_on = SESSIONS.begin(request.session_hash) / uuid.uuid4().hex / "going_on"
+        going_on.parent.mkdir()
+        going_on.touch()
+
+        def run():
+            with answering(request):
+                started = time.monotonic()
+                job = Job(going_on.parent, frames, Settings(*chosen), functools.partial(report, progress, going_on))
+                result = make(job, *uploads)
+                PACE.add(time.monotonic() - started, work(make.__name__, values))
+                return result
+
+        running = asyncio.ensure_future(asyncio.to_thread(run))
+        try:
+            while not (await asyncio.wait([running], timeout=0.5))[0]:
+                if abandoned():
+                    going_on.unlink(missing_ok=True)
+            return running.result()
+        finally:  # also where Gradio cancels it
+            going_on.unlink(missing_ok=True)
+            if not running.done():
+                await asyncio.wait([running])  # there is one model: the next has its turn when this one is over
+                running.exception()  # which nobody will ask for
+            SESSIONS.end(request.session_hash)
+
+    parameters = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in [*files, *OPTIONS]]
+    special = {"request": gr.Request, "progress": gr.Progress}
+    parameters += [
+        inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=kind, default=default)
+        for (name, kind), default in zip(special.items(), (inspect.Parameter.empty, gr.Progress()))
+    ]
+    answer.__signature__, answer.__annotations__ = inspect.Signature(parameters), special
+    answer.make = make
+    return answer
 
 
-def swap(
-    identity, motion, frames, sampler, steps, seed, static_guidance, dynamic_guidance,
-    request: gr.Request, progress=gr.Progress(),
-):  # fmt: skip
+def work(name: str, values: list) -> float | None:
+    """Frames times steps that a request asks for, by its function and inputs; None for what does not use the model."""
+    if name == "recognise":
+        return CHECKED_WORK
+    if name not in ENDPOINTS:
+        return None
+    *files, frames, _, steps, _, static, dynamic = values
+    clips = len(files[0] or []) * len(files[1] or []) if name == "swap_grid" else 1
+    passes = 1 + (static != 1) + (dynamic != 1)
+    return float(clips * frames * steps * passes)
+
+
+@endpoint
+def swap(job, identity, motion):
     """This person, that motion. identity: a video, GIF or image; motion: a video or GIF. Returns an mp4."""
-    with answering(request) as folder:
-        chosen = Settings(sampler, steps, seed, static_guidance, dynamic_guidance)
-        person, moves, fps = donors(identity, motion, "identity clip", frames)
-        return written(decoding.swap([person], [moves], chosen, progress)[0], folder, fps)
+    person, moves, fps = job.donors(identity, motion, "identity clip")
+    return job.written(job.swap([person], [moves])[0], fps, "swap", identity, motion)
 
 
-def reconstruct(
-    clip, frames, sampler, steps, seed, static_guidance, dynamic_guidance,
-    request: gr.Request, progress=gr.Progress(),
-):  # fmt: skip
+@endpoint
+def reconstruct(job, clip):
     """A clip decoded from its own tokens. Returns an mp4: the original at the left, the reconstruction at the right."""
-    with answering(request) as folder:
-        chosen = Settings(sampler, steps, seed, static_guidance, dynamic_guidance)
-        original, fps = read_upload(clip, "clip", SIZE, frames)
-        return written(beside(original, decoding.swap([original], [original], chosen, progress)[0]), folder, fps)
+    original, fps = read_upload(clip, "clip", SIZE, job.frames)
+    return job.written(beside(original, job.swap([original], [original])[0]), fps, "reconstruction", clip)
 
 
-def swap_grid(
-    identities, motions, frames, sampler, steps, seed, static_guidance, dynamic_guidance,
-    request: gr.Request, progress=gr.Progress(),
-):  # fmt: skip
+@endpoint
+def swap_grid(job, identities, motions):
     """Every identity with every motion, up to 4 by 4. Returns an mp4: identities at the left, motions at the top."""
-    with answering(request) as folder:
-        chosen = Settings(sampler, steps, seed, static_guidance, dynamic_guidance)
-        people = [clip for clip, _ in several(identities, "identity clip", frames)]
-        moves, rates = zip(*several(motions, "motion clip", frames))
-        swaps = decoding.swap(people, list(moves), chosen, progress)
-        return written(enlarged(grid(people, list(moves), swaps), max(1, 128 // SIZE)), folder, rates[0])
+    people = [clip for clip, _ in job.several(identities, "identity clip")]
+    moves, rates = zip(*job.several(motions, "motion clip"))
+    cells = grid(people, list(moves), job.swap(people, list(moves)))
+    return job.written(enlarged(cells, max(1, 128 // SIZE)), rates[0], "grid")
 
 
-def interpolate(
-    clip_a, clip_b, factor, position, frames, sampler, steps, seed, static_guidance, dynamic_guidance,
-    request: gr.Request, progress=gr.Progress(),
-):  # fmt: skip
+@endpoint
+def interpolate(job, clip_a, clip_b, factor, position):
     """Between two clips in one factor, "identity" or "motion", the other being clip_a's; position 0 is clip_a, 1 is clip_b.
     Returns an mp4: clip_a, the clip between, clip_b."""
-    with answering(request) as folder:
-        chosen = Settings(sampler, steps, seed, static_guidance, dynamic_guidance)
-        a, fps = read_upload(clip_a, "clip A", SIZE, frames)
-        b, _ = read_upload(clip_b, "clip B", SIZE, frames)
-        length = min(len(a), len(b))
-        a, b = a[spread(len(a), length)], b[spread(len(b), length)]
-        between = decoding.interpolate(a, b, factor, position, chosen, progress)
-        return written(beside(a, between, b), folder, fps)
+    a, fps = read_upload(clip_a, "clip A", SIZE, job.frames)
+    b, _ = read_upload(clip_b, "clip B", SIZE, job.frames)
+    length = min(len(a), len(b))
+    a, b = a[spread(len(a), length)], b[spread(len(b), length)]
+    between = decoding.interpolate(a, b, factor, position, job.settings, job.progress)
+    return job.written(beside(a, between, b), fps, f"between_in_{factor}", clip_a, clip_b)
 
 
-def animate(
-    image, motion, frames, sampler, steps, seed, static_guidance, dynamic_guidance,
-    request: gr.Request, progress=gr.Progress(),
-):  # fmt: skip
+@endpoint
+def animate(job, image, motion):
     """An image moved by a clip. Returns an mp4."""
-    with answering(request) as folder:
-        chosen = Settings(sampler, steps, seed, static_guidance, dynamic_guidance)
-        person, moves, fps = donors(image, motion, "image", frames)
-        return written(decoding.swap([person], [moves], chosen, progress)[0], folder, fps)
+    person, moves, fps = job.donors(image, motion, "image")
+    return job.written(job.swap([person], [moves])[0], fps, "animated", image, motion)
 
 
-def what_goes_where(
-    identity, motion, frames, sampler, steps, seed, static_guidance, dynamic_guidance,
-    request: gr.Request, progress=gr.Progress(),
-):  # fmt: skip
+@endpoint
+def what_goes_where(job, identity, motion):
     """Where a swap reads who (red) and how it moves (blue). Returns an mp4 (frame, map, both) and a PNG of the middle frame at
     the first, the middle and the last step."""
-    with answering(request) as folder:
-        chosen = Settings(sampler, steps, seed, static_guidance, dynamic_guidance)
-        person, moves, fps = donors(identity, motion, "identity clip", frames)
-        clip, maps = decoding.route(person, moves, chosen, progress)
-        video = written(routing_clip(clip, maps), folder, fps)
-        picture = Path(video).with_suffix(".png")
-        routing_picture(clip, maps).save(picture)
-        return video, str(picture)
+    person, moves, fps = job.donors(identity, motion, "identity clip")
+    clip, maps = decoding.route(person, moves, job.settings, job.progress)
+    video = job.written(routing_clip(clip, maps), fps, "what-goes-where", identity, motion)
+    picture = Path(video).with_suffix(".png")
+    routing_picture(clip, maps).save(picture)
+    return video, str(picture)
 
 
-def look(path: str | None, label: str, request: gr.Request) -> str | None:
-    """What the model will see of an upload, as HTML; a bad one is refused as soon as it is there."""
-    if path is None:
-        return None
-    SESSIONS.hold(request.session_hash, [path])
+ENDPOINTS = {each.__name__: each for each in (swap, reconstruct, swap_grid, interpolate, animate, what_goes_where)}
+
+
+def look(paths: str | list[str] | None, label: str, request: gr.Request) -> tuple[str | list[str] | None, str | None]:
+    """Of what was just uploaded, what can be used, and as HTML what the model will see of it and why the rest was refused."""
+    kept, shown = [], []
     with answering(request):
-        return preview(*read_upload(path, label, SIZE, MAX_FRAMES), f"The {label}, as the model sees it")
+        for number, path in enumerate(listed(paths), 1):
+            SESSIONS.hold(request.session_hash, [path])
+            called = label if isinstance(paths, str) else f"{label} {number}"
+            try:
+                if number > MAX_GRID:
+                    raise Refused(f"The {called} is one too many: a grid takes at most {MAX_GRID}.")
+                shown.append(preview(*read_upload(path, called, SIZE, MAX_FRAMES), f"The {called}, as the model sees it"))
+                kept.append(path)
+            except Refused as error:
+                shown.append(refusal(str(error)))
+    return (kept if isinstance(paths, list) else kept[0] if kept else None) or None, "".join(shown) or None
+
+
+def recognise(paths: str | list[str] | None, label: str, request: gr.Request) -> str | None:
+    """The same HTML, and under it which clips are far from what the model knows."""
+    shown, foreign = [], []
+    with answering(request):
+        for path in listed(paths):
+            clip, fps = read_upload(path, label, SIZE, MAX_FRAMES)
+            shown.append(preview(clip, fps, f"The {label}, as the model sees it"))
+            decibels, least = decoding.recognise(clip), DOMAIN.least(len(clip))
+            if decibels < least:
+                foreign.append(
+                    f"The {label} is far from what this model knows. It does not even give the clip itself back (signal to noise "
+                    f"{decibels:.1f} dB; its like has {least:.1f} or more): expect "
+                    f"{DOMAIN.domain or 'something else'} instead."
+                )
+    return "".join(shown + [remark(sentence) for sentence in dict.fromkeys(foreign)]) or None
+
+
+def listed(paths: str | list[str] | None) -> list[str]:
+    return [paths] if isinstance(paths, str) else list(paths or [])
 
 
 def forget(request: gr.Request) -> None:
