@@ -35,14 +35,27 @@ def advanced() -> list:
     with gr.Accordion("Advanced", open=False, elem_id="advanced"):
         with gr.Row():
             frames = gr.Slider(
-                2, MAX_FRAMES, 16, step=1, label="Frames", info="Of a longer clip, this many evenly spaced frames are used."
+                2,
+                MAX_FRAMES,
+                16,
+                step=1,
+                label="Frames",
+                info="Of a longer clip, this many evenly spaced frames are used.",
             )
             steps = gr.Slider(
-                1, MAX_STEPS, decoding.DEFAULT_STEPS, step=1, label="Steps", info="More steps of denoising take longer."
+                1,
+                MAX_STEPS,
+                decoding.DEFAULT_STEPS,
+                step=1,
+                label="Steps",
+                info="More steps of denoising take longer.",
             )
         with gr.Row():
             sampler = gr.Dropdown(
-                list(decoding.SAMPLERS), value="DDIM", label="Sampler", info="This is the rule by which noise is removed."
+                list(decoding.SAMPLERS),
+                value="DDIM",
+                label="Sampler",
+                info="This is the rule by which noise is removed.",
             )
             seed = gr.Number(
                 0, precision=0, minimum=0, maximum=MAX_SEED, label="Seed", info="Another seed starts from other noise."

@@ -110,7 +110,9 @@ def own_snr(pipe: DiViDPipeline, clip: np.ndarray) -> float:
     (truth,) = ClipProcessor().preprocess(clip, config.sample_size, config.in_channels)
     generator = torch.Generator().manual_seed(0)
     (decoded,) = pipe.reconstruct(clip, num_inference_steps=STEPS, generator=generator, output_type="pt").frames
-    signal = (truth - truth.mean(dim=(0, 2, 3), keepdim=True)).square().mean() / 4  # of [-1, 1], where decoded is in [0, 1]
+    signal = (
+        truth - truth.mean(dim=(0, 2, 3), keepdim=True)
+    ).square().mean() / 4  # of [-1, 1], where decoded is in [0, 1]
     noise = (truth / 2 + 0.5 - decoded.float().cpu()).square().mean()
     return 10 * math.log10(max(signal.item(), 1e-6) / max(noise.item(), 1e-6))
 
@@ -123,7 +125,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     parser.add_argument("checkpoint", type=Path, help="Folder of a trained pipeline: the files are written into it.")
-    parser.add_argument("--dataset", required=True, help="puppets, or a set that prepare_*.py wrote, or one on the Hub.")
+    parser.add_argument(
+        "--dataset", required=True, help="puppets, or a set that prepare_*.py wrote, or one on the Hub."
+    )
     parser.add_argument("--name", required=True, help="Of the checkpoint, for people.")
     parser.add_argument("--domain", required=True, help='What it knows: "It knows ...", without the full stop.')
     parser.add_argument("--num_clips", type=int, default=100, help="Held-out clips that are measured.")

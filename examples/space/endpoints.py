@@ -227,7 +227,9 @@ def look(paths: str | list[str] | None, label: str, request: gr.Request) -> tupl
             try:
                 if number > MAX_GRID:
                     raise Refused(f"The {called} is one too many: a grid takes at most {MAX_GRID}.")
-                shown.append(preview(*read_upload(path, called, SIZE, MAX_FRAMES), f"The {called}, as the model sees it"))
+                shown.append(
+                    preview(*read_upload(path, called, SIZE, MAX_FRAMES), f"The {called}, as the model sees it")
+                )
                 kept.append(path)
             except Refused as error:
                 shown.append(refusal(str(error)))

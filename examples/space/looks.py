@@ -6,8 +6,9 @@ import gradio as gr
 CSS = """
 .dark { --color-accent: var(--primary-400); }
 .gradio-container { width: 100% !important; max-width: 1180px !important; margin: 0 auto !important; }
-.preview > div, .examples [role=group] { display: flex; flex-wrap: wrap; gap: 6px; justify-content: center; }
-.preview > div > * { margin: 0; }
+.preview .html-container, .examples .html-container { padding: 0; }
+.preview .prose, .examples [role=group] { display: flex; flex-wrap: wrap; gap: 6px; justify-content: center; }
+.preview .prose > * { margin: 0; }
 .preview img { width: 200px; image-rendering: pixelated; }
 .preview img:not(:only-of-type) { width: 80px; }
 .refusal, .remark { width: 100%; padding-left: 8px; border-left: 4px solid #d97706; font-size: .9rem; text-align: left; }
@@ -18,21 +19,23 @@ CSS = """
 .result video, .result img { max-height: 50vh; object-fit: contain; image-rendering: pixelated; }
 .result .error { display: none; }  /* the bare word: the sentence stands in its own box */
 
-@media (max-width: 640px) {  /* both donors, the button and the result on one screen of a phone */
-    main.app { padding: 8px !important; }
-    .gradio-container .gap, .stage, .given { gap: 6px !important; }
-    #introduction h1 { font-size: 1.2rem; margin: 0 0 4px; }
-    #introduction p { font-size: .85rem; line-height: 1.35; margin: 0; }
+@media (max-width: 640px) {  /* both donors, the buttons and the result on one screen of a phone */
+    .gradio-container .app { padding: 8px 10px !important; }
+    .gradio-container .column, .gradio-container .row { gap: 6px !important; }
+    #introduction h1 { font-size: 1.1rem; margin: 0 0 4px; }
+    #introduction p { font-size: .85rem; line-height: 1.3; margin: 0; }
     .tab-container button { padding: 4px 9px !important; font-size: .85rem !important; }
-    .tabitem { padding: 6px 0 !important; }
-    .upload { height: 68px !important; min-height: 0 !important; }
-    .upload .file td { padding: 2px 6px !important; }
+    .tab-wrapper { padding: 0 !important; }
+    .tabitem { padding: 6px 0 0 !important; }
+    .upload { height: auto !important; }
+    .upload .file-preview, .upload .file, .upload .file td { padding: 1px 3px !important; }
+    .upload .file-preview-holder { margin-top: 0 !important; }
     .upload .download { display: none; }
     .preview img { width: 104px; }
     .preview img:not(:only-of-type) { width: 50px; }
     .examples [role=group] { gap: 3px; }
     .examples img { width: 32px; height: 32px; }
-    .result video, .result img { max-height: 32vh; }
+    .result video, .result img { max-height: 31vh; }
 }
 """
 THEME = gr.themes.Soft(

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hostile import write_hostile
+from media import write_video
 from PIL import Image
 
 from divid_diffusers import load_clip
@@ -32,23 +33,54 @@ FLAGS = (
 TABS = {
     "Swap": "swap",
     "Reconstruct": "reconstruct",
-    "Swap grid": "swap_grid",
+    "Grid": "swap_grid",
     "Interpolate": "interpolate",
-    "Animate an image": "animate",
+    "Animate": "animate",
     "What goes where": "what_goes_where",
 }
+HEIGHTS = {1280: 800, 390: 844}
+PHOTOGRAPHED = {("swap", 1280), ("swap", 390), ("what_goes_where", 1280)}
+# Text below the least contrast, by the formula of WCAG 2.1: elements of text with their ratio.
+POOR_CONTRAST = """() => {
+  const canvas = document.createElement("canvas"); canvas.width = canvas.height = 1;
+  const ctx = canvas.getContext("2d", {willReadFrequently: true});
+  const rgba = text => { ctx.clearRect(0, 0, 1, 1); ctx.fillStyle = text; ctx.fillRect(0, 0, 1, 1);
+    const [r, g, b, a] = ctx.getImageData(0, 0, 1, 1).data; return [r, g, b, a / 255]; };
+  const over = (top, under) => top.slice(0, 3).map((c, i) => c * top[3] + under[i] * (1 - top[3]));
+  const luminance = c => { const [r, g, b] = c.map(v => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
+  const behind = e => { const layers = [];
+    for (; e; e = e.parentElement) layers.push(rgba(getComputedStyle(e).backgroundColor));
+    return layers.reverse().reduce((under, top) => over(top, under), [255, 255, 255]); };
+  const found = [];
+  for (const e of document.querySelectorAll("body *")) {
+    const own = [...e.childNodes].some(n => n.nodeType === 3 && n.textContent.trim());
+    const field = e.matches("input:not([type=range]):not([type=radio]):not([type=file]):not([type=checkbox]), textarea");
+    if (!(own || field) || !e.checkVisibility({opacityProperty: true, visibilityProperty: true}) || !e.getClientRects().length) continue;
+    if (e.closest(":disabled, [aria-disabled=true], .disabled")) continue;
+    const style = getComputedStyle(e), under = behind(e), color = rgba(style.color);
+    let opacity = 1; for (let p = e; p; p = p.parentElement) opacity *= getComputedStyle(p).opacity;
+    color[3] *= opacity;
+    const [a, b] = [luminance(over(color, under)), luminance(under)];
+    const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+    const large = parseFloat(style.fontSize) >= 24 || (parseFloat(style.fontSize) >= 18.66 && style.fontWeight >= 700);
+    if (ratio < (large ? 3 : 4.5)) found.push([ratio.toFixed(2), e.tagName, (own ? e.textContent : e.value || e.placeholder).trim().slice(0, 30), String(e.className).slice(0, 40), style.color, under.map(Math.round).join()]);
+  }
+  return found;
+}"""
 PATIENCE = 300_000  # milliseconds, for machines that have other things to do
 
 
 @pytest.fixture(scope="module")
 def browser(server, tmp_path_factory):
     with sync_api.sync_playwright() as playwright:
-        yield lambda width: playwright.chromium.launch_persistent_context(
+        yield lambda width, scheme="light": playwright.chromium.launch_persistent_context(
             str(tmp_path_factory.mktemp("profile")),
             executable_path=CHROMIUM,
             headless=True,
             args=FLAGS,
-            viewport={"width": width, "height": 900},
+            viewport={"width": width, "height": HEIGHTS[width]},
+            color_scheme=scheme,
         )
 
 
@@ -61,12 +93,17 @@ def open_page(context, server):
 
 
 def open_tab(page, name):
-    """By its tab, or, where there is no room for it, in the menu of those that are hidden."""
-    tab = page.get_by_role("tab", name=name, exact=True)
-    if not tab.first.is_visible():
-        page.locator(".overflow-menu > button").first.click()
-        tab = page.locator(".overflow-dropdown button", has_text=name)
-    tab.first.click()
+    page.get_by_role("tab", name=name, exact=True).click()
+
+
+def replace(page, box, path):
+    """Another file in a box that has one."""
+    page.locator(f"#{box} button[aria-label*='lear'], #{box} button[title*='lear']").first.click()
+    page.locator(f"#{box} input[type=file]").set_input_files(path)
+
+
+def emptied(page, name):
+    page.wait_for_function("name => !document.querySelector(`#${name}_result video`)", arg=name)
 
 
 def set_slider(page, label, value):
@@ -93,12 +130,12 @@ def test_two_clips_are_uploaded_and_swapped_and_the_answer_plays(browser, server
     set_slider(page, "Steps", 2)
     for box, path in zip(("swap_identity", "swap_motion"), clips):
         before = page.locator(f"#{box}_preview img").get_attribute("src")
-        page.locator(f"#{box} button[aria-label*='lear'], #{box} button[title*='lear']").first.click()
-        page.locator(f"#{box} input[type=file]").set_input_files(path)
+        replace(page, box, path)
         page.wait_for_function(
             "([box, before]) => { const i = document.querySelector(`#${box}_preview img`); return i && i.src && i.src !== before }",
             arg=[box, before],
         )
+    emptied(page, "swap")  # what stood there was of other clips
     page.locator("#swap_button").focus()
     page.keyboard.press("Enter")
     video = result(page, "swap")
@@ -119,12 +156,17 @@ def test_two_clips_are_uploaded_and_swapped_and_the_answer_plays(browser, server
         given = np.stack([np.asarray(frame.resize((64, 64))) for frame in load_clip(path)[:9]]).astype(float)
         assert np.abs(swapped - given).mean() > 3  # neither is handed back
 
-    # A hostile upload is answered in the page.
+    # A hostile upload is answered in the page, and does not stay in its box.
     for path, sentence in write_hostile(tmp_path).items():
         if Path(path).name in ("text.mp4", "ten_hours.mp4"):
-            page.locator("#swap_motion button[aria-label*='lear'], #swap_motion button[title*='lear']").first.click()
+            if page.locator("#swap_motion .file-preview").count():
+                page.locator(
+                    "#swap_motion button[aria-label*='lear'], #swap_motion button[title*='lear']"
+                ).first.click()
             page.locator("#swap_motion input[type=file]").set_input_files(path)
-            page.get_by_text(sentence).first.wait_for()
+            page.locator("#swap_motion_preview [role=alert]", has_text=sentence).wait_for()
+            page.wait_for_function("!document.querySelector('#swap_motion .file-preview')")
+            assert page.get_by_text("Error", exact=True).locator("visible=true").count() == 0
     assert [url for url in requested if not url.startswith((server.url, "data:", "blob:"))] == []
 
     kept = [path for path in server.files() if path.name in ("person.mp4", "motion.mp4") or "results" in path.parts]
@@ -134,10 +176,58 @@ def test_two_clips_are_uploaded_and_swapped_and_the_answer_plays(browser, server
         time.sleep(0.1)
 
 
+def test_a_clip_of_another_kind_is_said_to_be_one(browser, server, tmp_path):
+    frames = np.random.default_rng(0).integers(0, 256, (6, 8, 8, 3), np.uint8).repeat(8, axis=1).repeat(8, axis=2)
+    context = browser(1280)
+    page = open_page(context, server)
+    replace(page, "swap_identity", str(write_video(tmp_path / "tiles.mp4", frames)))
+    page.locator("#swap_identity_preview [role=status]", has_text="far from what this model knows").wait_for()
+    assert page.locator("#swap_identity .file-preview").count() == 1  # it is said, not refused
+    page.locator("#swap_identity_examples button").nth(2).click()
+    page.wait_for_function("!document.querySelector('#swap_identity_preview [role=status]')")
+    context.close()
+
+
+def test_a_request_can_be_stopped(browser, server, clips):
+    context = browser(1280)
+    page = open_page(context, server)
+    page.locator("#advanced button").first.click()
+    set_slider(page, "Frames", 48)
+    set_slider(page, "Steps", 50)
+    open_tab(page, "Grid")
+    page.locator("#swap_grid_button").click()
+    page.locator("#swap_grid_result").get_by_text("Denoising").wait_for()
+    page.locator("#swap_grid_stop").click()
+    set_slider(page, "Steps", 1)
+    open_tab(page, "Swap")
+    page.locator("#swap_button").click()
+    result(page, "swap")
+    assert page.locator("#swap_grid_result video").count() == 0
+    context.close()
+
+
+@pytest.mark.parametrize("width", HEIGHTS)
+def test_identity_motion_and_result_are_seen_at_once_and_the_result_only_while_it_is_theirs(browser, server, width):
+    context = browser(width)
+    page = open_page(context, server)
+    result(page, "swap")  # made at the start: nobody has clicked
+    names = ("#swap_identity_preview img", "#swap_motion_preview img", "#swap_button", "#swap_result video")
+    for name in names:
+        box = page.locator(name).bounding_box()
+        assert box["y"] >= 0 and box["y"] + box["height"] <= HEIGHTS[width], (name, box)
+    first = page.locator("#swap_motion_preview img").get_attribute("src")
+    page.locator("#swap_motion_examples button").nth(3).click()
+    emptied(page, "swap")
+    assert page.locator("#swap_motion_preview img").get_attribute("src") != first
+    context.close()
+
+
 def test_a_phone_shows_every_tab_and_every_control_has_a_name(browser, server):
     context = browser(390)
     page = open_page(context, server)
     page.locator("#advanced button").first.click()
+    for name in TABS:
+        assert page.get_by_role("tab", name=name, exact=True).is_visible()
     for name in TABS:
         open_tab(page, name)
         page.locator(f"#{TABS[name]}_button").wait_for()
@@ -149,10 +239,26 @@ def test_a_phone_shows_every_tab_and_every_control_has_a_name(browser, server):
     context.close()
 
 
-@pytest.mark.parametrize("width", [1280, 390])
-def test_every_tab_answers_and_can_be_photographed(browser, server, tmp_path, width):
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_has_the_contrast_of_wcag_aa(browser, server, tmp_path, scheme):
+    (tmp_path / "text.mp4").write_text("this is not what its name says")
+    context = browser(1280, scheme)
+    page = open_page(context, server)
+    page.locator("#advanced button").first.click()
+    replace(page, "swap_motion", str(tmp_path / "text.mp4"))  # a sentence and an empty box are on the page, too
+    page.locator("#swap_motion_preview [role=alert]").wait_for()
+    for name in TABS:
+        open_tab(page, name)
+        page.locator(f"#{TABS[name]}_button").wait_for()
+        page.wait_for_timeout(500)  # colours change slowly
+        assert page.evaluate(POOR_CONTRAST) == [], name
+    context.close()
+
+
+@pytest.mark.parametrize("width, scheme", [(1280, "light"), (390, "dark")])
+def test_every_tab_answers_and_can_be_photographed(browser, server, tmp_path, width, scheme):
     folder = Path(os.environ.get("DIVID_SCREENSHOTS", tmp_path))
-    context = browser(width)
+    context = browser(width, scheme)
     page = open_page(context, server)
     for tab, name in TABS.items():
         open_tab(page, tab)
@@ -160,11 +266,13 @@ def test_every_tab_answers_and_can_be_photographed(browser, server, tmp_path, wi
         result(page, name).evaluate("v => { v.pause(); v.currentTime = v.duration / 2 }")
         if name == "what_goes_where":
             page.wait_for_function("document.querySelector('#what_goes_where_picture img')?.complete")
+        if (name, width) not in PHOTOGRAPHED:
+            continue
         page.mouse.move(0, 0)
         page.evaluate("window.scrollTo(0, 0)")
         page.wait_for_timeout(1500)
         path = folder / f"space_{name}_{width}.png"
-        page.screenshot(path=str(path), full_page=True)
+        page.screenshot(path=str(path))
         with Image.open(path) as image:  # 128 colours are enough, and a quarter of the size
             assert image.width == width, "wider than the window"
             small = image.convert("RGB").quantize(128)

@@ -10,9 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hostile import write_hostile
+from media import write_video
 from uploads import Refused, read_upload
 
 from divid_diffusers import load_clip
+from divid_diffusers.data.puppets import Appearance, render
 
 
 gradio_client = pytest.importorskip("gradio_client", reason="The Space needs gradio, which brings gradio_client")
@@ -76,11 +78,45 @@ def test_every_endpoint_answers(client, clips, tmp_path):
         between = client.predict(person, motion, factor, 0.25, **QUICK, api_name="/interpolate")
         assert 2.8 < shape(between)[2] / shape(between)[1] < 3.2
     video, picture = client.predict(person, motion, frames=3, steps=3, api_name="/what_goes_where")
+    # A download says what it is.
+    assert Path(swapped).name == "swap_person_motion.mp4" and Path(beside).name == "reconstruction_person.mp4"
+    assert Path(between).name == "between_in_motion_person_motion.mp4"
+    assert Path(video).stem == Path(picture).stem == "what-goes-where_person_motion"
     assert shape(video)[0] == 3 and shape(picture) == (1, 3 * 192, 3 * 192)
 
     names = {f"/{name}" for name in ("swap", "reconstruct", "swap_grid", "interpolate", "animate", "what_goes_where")}
     described = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
     assert set(described) == names  # and nothing that was not meant to be one
+
+
+def test_samples_under_use_via_api_run_as_they_stand(server, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(gradio_client.Client, "__init__", quietly(gradio_client.Client.__init__, tmp_path))
+    with urllib.request.urlopen(f"{server.url}/gradio_api/info") as page:
+        endpoints = json.loads(page.read())["named_endpoints"]
+    for name, endpoint in endpoints.items():
+        sample = endpoint["code_snippets"]["python"]
+        assert server.url in sample and "github" not in sample, sample
+        found = {}
+        exec(sample.replace("frames=16", "frames=2").replace("steps=10", "steps=1"), found)
+        found["client"].close()
+        result = found["result"]
+        assert Path(result if isinstance(result, str) else result[0]).stat().st_size > 0, name
+
+
+def quietly(init, folder):
+    return lambda self, *args, **kwargs: init(self, *args, verbose=False, download_files=str(folder), **kwargs)
+
+
+def test_links_to_anything_but_an_example_are_refused(server):
+    for link in (
+        f"{server.url}/gradio_api/file={server.folder}/log.txt",
+        f"{server.url}/gradio_api/file=/etc/passwd",
+        "http://127.0.0.1:1/clip.mp4",
+    ):
+        given = {"path": link, "meta": {"_type": "gradio.FileData"}}
+        status, answer = call(server, given, given, 3, "DDIM", 1, 0, 1, 1)
+        assert status == 400 and "Links are not followed here" in answer, answer
 
 
 def test_settings_are_heeded(client, clips):
@@ -203,6 +239,43 @@ def test_other_work_goes_on_while_the_model_is_busy(connect, clips, server):
         assert page.status == 200
     assert not job.done()
     assert job.result()
+
+
+@pytest.fixture(scope="module")
+def heavy(tmp_path_factory):
+    """Arguments of a grid that takes the model until it is stopped for having taken too long."""
+    frames = render(Appearance.sample(2**30 + 23), "wave", 2**30 + 23, num_frames=48)
+    clip = str(write_video(tmp_path_factory.mktemp("heavy") / "long.mp4", frames))
+    options = {"frames": 48, "steps": 50, "static_guidance": 2, "dynamic_guidance": 2, "api_name": "/swap_grid"}
+    return ([file(clip)] * 4, [file(clip)] * 4), options
+
+
+def started(job):
+    while not job.status().progress_data and not job.done():
+        time.sleep(0.1)
+    assert not job.done()
+    return job
+
+
+@pytest.mark.parametrize("leave", ["cancel", "close"])
+def test_a_heavy_request_stops_when_nobody_waits_for_it(connect, client, clips, heavy, leave):
+    """The limit of time of this test is that of the request: without a stop the next visitor would have no answer within it."""
+    visitor = connect()
+    job = started(visitor.submit(*heavy[0], **heavy[1]))
+    job.cancel() if leave == "cancel" else visitor.close()
+    assert shape(client.predict(*map(file, clips), **QUICK, api_name="/swap")) == (3, 256, 256)
+
+
+def test_who_waits_behind_a_heavy_request_is_told_that_it_takes_longer_than_their_own(connect, client, clips, heavy):
+    client.predict(*map(file, clips), **QUICK, api_name="/swap")  # so that there is a mean, which would be false
+    visitor = connect()
+    job = started(visitor.submit(*heavy[0], **heavy[1]))
+    light = client.submit(*map(file, clips), **QUICK, api_name="/swap")
+    while light.status().eta is None and not light.done():
+        time.sleep(0.1)
+    assert light.status().eta > 30
+    job.cancel()
+    assert light.result()
 
 
 def test_nothing_is_kept_after_a_session(connect, clips, server):
