@@ -17,20 +17,38 @@ def number_of(frame: np.ndarray) -> int:
     return round((float(frame.mean()) - 8) / 4)
 
 
-def write_video(path, frames, codec="libx264", milliseconds=None, keyframe_every=10, b_frames=2):
-    """`milliseconds`: when each frame is shown; default: 25 a second."""
+def write_video(
+    path,
+    frames,
+    codec="libx264",
+    milliseconds=None,
+    keyframe_every=10,
+    b_frames=2,
+    pix_fmt=None,
+    aspect=None,
+    turn=None,
+    **options,
+):
+    """
+    `milliseconds`: when each frame is shown; default: 25 a second. `aspect`: of a pixel, a Fraction. `turn`: arguments of
+    `set_display_rotation`. `frames` with four channels are RGBA.
+    """
     ticks = range(len(frames)) if milliseconds is None else milliseconds
     time_base = Fraction(1, 25 if milliseconds is None else 1000)
     with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=25)
+        stream = container.add_stream(codec, rate=25, options=options)
         stream.height, stream.width = frames.shape[1:3]
-        stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+        stream.pix_fmt = pix_fmt or ("yuvj420p" if codec == "mjpeg" else "yuv420p")
+        if aspect:
+            stream.codec_context.sample_aspect_ratio = aspect
+        if turn:
+            stream.set_display_rotation(*turn)
         stream.codec_context.time_base = time_base
         stream.codec_context.gop_size = keyframe_every
         if codec == "libx264":
             stream.codec_context.max_b_frames = b_frames
         for frame, tick in zip(frames, ticks, strict=True):
-            picture = av.VideoFrame.from_ndarray(frame, format="rgb24")
+            picture = av.VideoFrame.from_ndarray(frame, format="rgb24" if frame.shape[-1] == 3 else "rgba")
             picture.pts, picture.time_base = tick, time_base
             container.mux(stream.encode(picture))
         container.mux(stream.encode())

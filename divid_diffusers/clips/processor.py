@@ -19,10 +19,14 @@ import torch
 import torch.nn.functional as F
 from PIL import Image, ImageOps
 
-from .reading import image_frames, open_source
+from .pictures import image_frames
+from .reading import ClipFile
 
 
 TOLERANCE = 1e-3  # a quarter of an 8-bit step: what rounding and half precision may leave outside the range
+
+
+BATCH_HINT = ": this is a batch of clips, pass one of them, such as `frames[0]`"
 
 
 class ClipProcessor:
@@ -143,6 +147,10 @@ def _is_frame(item: Any) -> bool:
     return isinstance(item, Image.Image) or (isinstance(item, (np.ndarray, torch.Tensor)) and item.ndim < 4)
 
 
+def _is_clip(item: Any) -> bool:
+    return isinstance(item, (str, Path, ClipFile, list, tuple)) or getattr(item, "ndim", 0) == 4
+
+
 def _split_batch(clips: Any) -> list[tuple[Any, str]]:
     """Each clip with the name that messages use for it."""
     if isinstance(clips, (list, tuple)):
@@ -169,27 +177,30 @@ def _read_frames(clip: Any, name: str, signed: bool) -> Iterator[torch.Tensor]:
         (channels, H, W) float32 in [0, 1], 1 or 3 channels, all of one size.
     """
     if isinstance(clip, (str, Path)):
-        name = f"'{clip}'"
-        frames = open_source(clip, name)
+        clip = ClipFile(clip)
+    if isinstance(clip, ClipFile):
+        name, frames = clip.name, clip
     elif isinstance(clip, Image.Image):
         frames = image_frames(clip, name)
     elif isinstance(clip, (np.ndarray, torch.Tensor)):
         if clip.ndim != 4:
             layout = "(frames, channels, H, W)" if isinstance(clip, torch.Tensor) else "(frames, H, W, channels)"
-            raise ValueError(f"{name} must have 4 dimensions {layout}, but has shape {tuple(clip.shape)}.")
+            hint = BATCH_HINT if clip.ndim == 5 else ""
+            raise ValueError(f"{name} must have 4 dimensions {layout}, but has shape {tuple(clip.shape)}{hint}.")
         frames = clip
     elif isinstance(clip, (list, tuple)):
         kinds = {_kind(frame) for frame in clip}
         if len(kinds) > 1 or not all(_is_frame(frame) for frame in clip):
             raise TypeError(
                 f"{name} must be a list of only PIL images, only NumPy frames or only torch frames, but holds "
-                f"{' and '.join(sorted(kinds))}."
+                f"{' and '.join(sorted(kinds))}{BATCH_HINT if all(map(_is_clip, clip)) else ''}."
             )
         frames = clip
     else:
+        hint = ": pass one clip of its `frames`, such as `.frames[0]`" if hasattr(clip, "frames") else ""
         raise TypeError(
             f"{name} must be a path, URL, PIL image, NumPy array, torch tensor or a list of frames, but is a "
-            f"{type(clip).__name__}."
+            f"{type(clip).__name__}{hint}."
         )
     first_size = None
     for i, frame in enumerate(frames):

@@ -1,131 +1,156 @@
-"""Frames out of files: videos, animated and still images, folders of frames, and URLs of any of them but the last."""
+"""A clip in a file (video, animated or still image), in a folder of frames, or behind a URL: its frames and their time."""
 
-import contextlib
-import http.client
 import itertools
 import re
 import tempfile
-import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 
-import av
 import numpy as np
 from PIL import Image
+
+from .decoding import decoded, open_video, video_frame
+from .download import download, is_url
+from .pictures import frame_seconds, image_frames
+from .video import SeekableVideo, on_show
 
 
 # Pillow decodes these; everything else is tried as video.
 IMAGE_FORMATS = ("GIF", "PNG", "WEBP", "JPEG", "BMP", "TIFF", "PPM")
 FRAME_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".pgm", ".ppm")
-# FFmpeg also "plays" playlists and scripts that name other files or hosts; an uploaded file must not reach those.
-VIDEO_FORMATS = "mov,mp4,matroska,webm,avi,mpeg,mpegts,mpegvideo,m4v,h264,hevc,asf,flv,ogg,nut,ivf,dv,yuv4mpegpipe,mxf"
-MAX_DOWNLOAD_BYTES = 200 * 2**20
-DOWNLOAD_TIMEOUT = 30.0  # seconds without a byte
+DEFAULT_FPS = 10.0  # of what has no time of its own: stills, folders of frames, arrays
+
+Frame = Image.Image | np.ndarray
 
 
-def open_source(source: str | Path, name: str) -> Iterator[Image.Image | np.ndarray]:
-    if str(source).lower().startswith(("http://", "https://")):
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "clip"
-            _download(str(source), path)
-            yield from _file_frames(path, name)
-        return
-    path = Path(source).expanduser()
-    if path.is_dir():
-        files = [file for file in path.iterdir() if file.suffix.lower() in FRAME_SUFFIXES and file.name[0] != "."]
+class ClipFile:
+    """
+    A clip that is not in memory. Iterating decodes its frames one by one: PIL images, or RGB arrays `(H, W, 3)` uint8, upright and as
+    they are shown.
+
+    Args:
+        source: a video, GIF, animated WebP/PNG or image, a folder of frames (read in natural order), or a URL of any of them but the
+            last, which is fetched once.
+        name: what messages call it; default: the source in quotes.
+
+    Raises:
+        FileNotFoundError, ValueError: in one sentence that names the source, from any method.
+    """
+
+    def __init__(self, source: str | Path, name: str | None = None):
+        self.source, self.name = source, name or f"'{source}'"
+
+    def __iter__(self) -> Iterator[Frame]:
+        if self.path.is_dir():
+            for file in self._frame_files():
+                # Of a frame's own file the first picture; a file may hold more, as a photo with a preview.
+                yield from itertools.islice(ClipFile(file), 1)
+            return
+        image = self._image()
+        if image is None:
+            with open_video(self.path, self.name) as (container, stream):
+                for frame in decoded(container, stream):
+                    yield video_frame(frame, stream, self.name)
+            return
+        with image:
+            yield from image_frames(image, self.name)
+
+    @cached_property
+    def path(self) -> Path:
+        if not str(self.source):
+            raise ValueError("The path of the clip is empty.")
+        if is_url(self.source):
+            self._folder = tempfile.TemporaryDirectory()  # goes with this object
+            path = Path(self._folder.name) / "clip"
+            download(str(self.source), path)
+            return path
+        path = Path(self.source).expanduser()
+        if not path.exists():
+            raise FileNotFoundError(f"There is no file or folder {self.name}.")
+        return path
+
+    @property
+    def fps(self) -> float | None:
+        """Frames per second over the whole clip; None where there is no time: stills, folders, a video of one frame."""
+        if self._times is None:
+            return None
+        times, seconds = self._times
+        return round(float(len(times) / seconds), 3) if seconds > 0 else None
+
+    def at_rate(self, fps: float) -> Iterator[Frame]:
+        """The frames on show at 0, 1/fps, 2/fps, ... seconds; every frame where there is no time."""
+        if self._times is None:
+            yield from self
+        elif self._video is not None:
+            yield from self._video.frames_at(on_show(*self._times, fps))
+        else:
+            yield from _pick(self, on_show(*self._times, fps).tolist())
+
+    @cached_property
+    def _times(self) -> tuple[np.ndarray, float] | None:
+        """The seconds at which each frame begins to be shown, and at which the last one ends."""
+        if self._video is not None:
+            return self._video.times, self._video.seconds
+        image = None if self.path.is_dir() else self._image()
+        if image is None:
+            return None
+        with image:
+            shown = frame_seconds(image, self.name)
+        if shown is None:
+            return None
+        ends = np.cumsum(shown)
+        return ends - shown, float(ends[-1])
+
+    @cached_property
+    def _video(self) -> SeekableVideo | None:
+        if self.path.is_dir():
+            return None
+        image = self._image()
+        if image is not None:
+            image.close()
+            return None
+        return SeekableVideo(self.path, self.name)
+
+    def _image(self) -> Image.Image | None:
+        """None for what is not an image by its content, whatever its suffix says."""
+        if self.path.stat().st_size == 0:
+            raise ValueError(f"{self.name} is an empty file.")
+        try:
+            return Image.open(self.path, formats=IMAGE_FORMATS)
+        except OSError:
+            return None
+        except Exception as error:  # Pillow: too many pixels, or whatever a damaged byte happens to break
+            raise ValueError(f"{self.name} cannot be decoded ({error}).") from error
+
+    def _frame_files(self) -> Sequence[Path]:
+        files = [file for file in self.path.iterdir() if file.suffix.lower() in FRAME_SUFFIXES and file.name[0] != "."]
         if not files:
-            raise ValueError(f"The folder {name} holds no frame images ({', '.join(FRAME_SUFFIXES)}).")
-        for file in sorted(files, key=_natural_order):
-            yield from itertools.islice(_file_frames(file, f"'{file}'"), 1)
-    elif path.is_file():
-        yield from _file_frames(path, name)
-    else:
-        raise FileNotFoundError(f"There is no file or folder {name}.")
+            raise ValueError(f"The folder {self.name} holds no frame images ({', '.join(FRAME_SUFFIXES)}).")
+        return sorted(files, key=_natural_order)
+
+
+def open_source(source: str | Path, name: str) -> Iterator[Frame]:
+    """The frames of a [`ClipFile`]."""
+    return iter(ClipFile(source, name))
+
+
+def frame_rate(source: str | Path | ClipFile) -> float:
+    """Frames per second of a clip, 10 for one without a time of its own."""
+    clip = source if isinstance(source, ClipFile) else ClipFile(source)
+    return clip.fps or DEFAULT_FPS
+
+
+def _pick(frames: Iterator[Frame], indices: Sequence[int]) -> Iterator[Frame]:
+    """Those of ascending indices, some of which may come more than once."""
+    wanted = iter(indices)
+    index = next(wanted, None)
+    for number, frame in enumerate(frames):
+        while index == number:
+            yield frame
+            index = next(wanted, None)
 
 
 def _natural_order(file: Path) -> list[int | str]:
     """frame_2 before frame_10. `re.split` alternates text and digits, so only like is compared with like."""
     return [int(part) if i % 2 else part.lower() for i, part in enumerate(re.split(r"(\d+)", file.name))]
-
-
-def _file_frames(path: Path, name: str) -> Iterator[Image.Image | np.ndarray]:
-    if path.stat().st_size == 0:
-        raise ValueError(f"{name} is an empty file.")
-    try:
-        image = Image.open(path, formats=IMAGE_FORMATS)
-    except OSError:  # not an image by its content, whatever its suffix says
-        yield from _video_frames(path, name)
-        return
-    with image:
-        yield from image_frames(image, name)
-
-
-def image_frames(image: Image.Image, name: str) -> Iterator[Image.Image]:
-    try:
-        for i in range(getattr(image, "n_frames", 1)):
-            image.seek(i)
-            yield image.copy()
-    except (OSError, SyntaxError, EOFError) as error:
-        raise ValueError(f"{name} is damaged and cannot be decoded ({error}).") from error
-
-
-def is_cut_short(path: Path) -> bool:
-    """Whether an mp4's boxes go on beyond the end of the file. FFmpeg plays what there is of such a clip and does not say so."""
-    length, position = path.stat().st_size, 0
-    with open(path, "rb") as file:
-        if file.read(8)[4:] != b"ftyp":
-            return False
-        while position + 8 <= length:
-            file.seek(position)
-            head = file.read(16)
-            box = int.from_bytes(head[:4], "big")
-            if box == 1:
-                box = int.from_bytes(head[8:], "big")
-            if box < 8:  # 0: to the end of the file
-                return False
-            position += box
-    return position > length
-
-
-@contextlib.contextmanager
-def open_video(path: Path, name: str) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
-    """The container and its first video stream; what FFmpeg raises within becomes a ValueError that says so."""
-    if is_cut_short(path):
-        raise ValueError(f"{name} is cut short: copy or download it again.")
-    # An absolute path, for FFmpeg would read "a:b.mp4" as protocol "a".
-    try:
-        with av.open(str(path.absolute()), options={"format_whitelist": VIDEO_FORMATS}) as container:
-            if not container.streams.video:
-                raise ValueError(f"{name} has no video in it.")
-            yield container, container.streams.video[0]
-    except av.FFmpegError as error:
-        raise ValueError(f"{name} is not a video or image that can be decoded ({error.strerror}).") from error
-
-
-def video_frame(frame: av.VideoFrame) -> np.ndarray:
-    """RGB `(H, W, 3)` uint8, turned upright as the camera noted."""
-    return np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90)
-
-
-def _video_frames(path: Path, name: str) -> Iterator[np.ndarray]:
-    with open_video(path, name) as (container, stream):
-        yield from map(video_frame, container.decode(stream))
-
-
-def _download(url: str, path: Path) -> None:
-    request = urllib.request.Request(url, headers={"User-Agent": "divid_diffusers"})
-    try:
-        with urllib.request.urlopen(request, timeout=DOWNLOAD_TIMEOUT) as response, open(path, "wb") as file:
-            announced = int(response.headers.get("Content-Length") or 0)
-            received = 0
-            while chunk := response.read(2**20):
-                received += len(chunk)
-                if max(announced, received) > MAX_DOWNLOAD_BYTES:
-                    raise ValueError(
-                        f"'{url}' is larger than {MAX_DOWNLOAD_BYTES} bytes: download it and pass the path."
-                    )
-                file.write(chunk)
-            if received < announced:
-                raise OSError(f"the connection ended after {received} of {announced} bytes")
-    except (OSError, http.client.HTTPException) as error:
-        raise ValueError(f"Could not download '{url}': {error}.") from error

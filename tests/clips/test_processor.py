@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from divid_diffusers.clips import reading as clip_reading
+from divid_diffusers.clips import download as clip_download
 from divid_diffusers.clips.processor import ClipProcessor, crop_and_resize, load_clip
 from divid_diffusers.clips.writing import export_clip
 
@@ -381,7 +381,7 @@ def test_urls(server, clip, tmp_path, monkeypatch):
         load_clip(f"{server}/short")
     with pytest.raises(ValueError, match="Could not download 'http://127.0.0.1:9/a.mp4'"):
         load_clip("http://127.0.0.1:9/a.mp4")
-    monkeypatch.setattr(clip_reading, "MAX_DOWNLOAD_BYTES", 100)
+    monkeypatch.setattr(clip_download, "MAX_DOWNLOAD_BYTES", 100)
     with pytest.raises(ValueError, match="clip.mkv.* is larger than 100 bytes"):
         load_clip(f"{server}/clip.mkv")
 
