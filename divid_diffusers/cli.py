@@ -11,8 +11,8 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from . import DiViDPipeline, __version__, export_clip
-from .clips.video import SeekableVideo
-from .clips.writing import written_whole
+from .clips.reading import DEFAULT_FPS, ClipFile, frame_rate
+from .clips.writing import FASTEST, FASTEST_GIF, SLOWEST, check_export, check_writable, written_whole
 
 
 EPILOG = """\
@@ -53,7 +53,7 @@ def parse_args(argv=None):
         sub.add_argument("--steps", type=int, help="Denoising steps; default: the checkpoint's own.")
         sub.add_argument("--seed", type=int, default=0, help="Of the start noise.")
         sub.add_argument(
-            "--fps", type=float, help="Frames per second of what is written; default: the motion video's, or 10."
+            "--fps", type=float, help="Frames per second of what is written; default: the motion clip's, or 10."
         )
         sub.add_argument("--static-guidance", type=float, default=1.0, help="Above 1: more of the identity.")
         sub.add_argument("--dynamic-guidance", type=float, default=1.0, help="Above 1: more of the motion.")
@@ -75,10 +75,14 @@ def parse_args(argv=None):
     suffixes = (".safetensors", ".npz") if args.command == "encode" else (".mp4", ".gif", ".png")
     if args.command != "info" and args.output.suffix.lower() not in suffixes:
         parser.error(f"-o {args.output} must end in one of {', '.join(suffixes)}.")
-    if getattr(args, "fps", None) is not None and not args.fps > 0:
-        parser.error(f"--fps is {args.fps}: it must be positive.")
-    if args.command != "info" and not args.output.absolute().parent.is_dir():
-        parser.error(f"there is no folder {args.output.absolute().parent} to write {args.output.name} into.")
+    try:
+        if args.command == "encode":
+            args.output = args.output.expanduser()
+            check_writable(args.output)
+        elif args.command != "info":
+            args.output = check_export(args.output, DEFAULT_FPS if args.fps is None else args.fps)
+    except (ValueError, OSError) as error:
+        parser.error(f"-o {args.output}: {error}")
     return args
 
 
@@ -89,29 +93,32 @@ def decode(pipe: DiViDPipeline, args) -> None:
         "static_guidance_scale": args.static_guidance,
         "dynamic_guidance_scale": args.dynamic_guidance,
     }
+    # One object, so that a URL is fetched once for its frames and their time.
+    motion = ClipFile(getattr(args, {"reconstruct": "clip", "interpolate": "a"}.get(args.command, "motion")))
     if args.command == "swap":
-        clips, motion = pipe.swap(args.identity, args.motion, **options).frames, args.motion
+        clips = pipe.swap(args.identity, motion, **options).frames
     elif args.command == "animate":
-        clips, motion = pipe.animate(args.image, args.motion, **options).frames, args.motion
+        clips = pipe.animate(args.image, motion, **options).frames
     elif args.command == "reconstruct":
-        clips, motion = pipe.reconstruct(args.clip, **options).frames, args.clip
+        clips = pipe.reconstruct(motion, **options).frames
     else:
-        clips = pipe.interpolate(args.a, args.b, factor=args.factor, num_clips=args.num_clips, **options).frames
-        motion = args.a
-    export_clip(side_by_side(clips), args.output, frame_rate(motion) if args.fps is None else args.fps)
+        clips = pipe.interpolate(motion, args.b, factor=args.factor, num_clips=args.num_clips, **options).frames
+    export_clip(side_by_side(clips), args.output, rate_to_write(motion, args.output) if args.fps is None else args.fps)
+
+
+def rate_to_write(motion: ClipFile, output: Path) -> float:
+    """The motion clip's own, or the nearest that the file takes, which is said."""
+    own = frame_rate(motion)
+    rate = min(max(own, SLOWEST), FASTEST_GIF if output.suffix.lower() == ".gif" else FASTEST)
+    if rate != own:
+        print(
+            f"divid: {motion.name} has {own} frames a second; {output.name} is written with {rate}.", file=sys.stderr
+        )
+    return rate
 
 
 def side_by_side(clips: list[list[Image.Image]]) -> list[Image.Image]:
     return [Image.fromarray(np.concatenate([np.asarray(image) for image in images], axis=1)) for images in zip(*clips)]
-
-
-def frame_rate(clip: str) -> float:
-    """A video's own; 10 for anything without one."""
-    try:
-        times = SeekableVideo(clip).times
-    except (ValueError, OSError):
-        return 10
-    return round((len(times) - 1) / times[-1], 3) if times[-1] > 0 else 10
 
 
 def encode(pipe: DiViDPipeline, args) -> None:

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from tiny import tiny_pipeline
 
 from divid_diffusers import DiViDPipeline, cli, load_clip
+from divid_diffusers.clips import reading as clip_reading
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +71,52 @@ def test_a_video_plays_at_the_rate_asked_for(place):
     assert len(load_clip("out.mp4")) == 4 and cli.frame_rate("out.mp4") == 5
 
 
+@pytest.mark.parametrize("kind", ["gif", "webp", "png", "url", "home", "varying.mkv"])
+def test_what_is_written_plays_as_long_as_the_motion_clip(place, tmp_path, monkeypatch, kind):
+    folder = tmp_path / "motion"
+    folder.mkdir()
+    images = [Image.fromarray(frame) for frame in numbered_frames(4, 32, 32)]
+    if kind in ("gif", "webp", "png"):
+        images[0].save(
+            folder / f"a.{kind}",
+            save_all=True,
+            append_images=images[1:],
+            duration=125 if kind != "gif" else 50,
+            lossless=True,
+        )
+        motion, rate = folder / f"a.{kind}", 8 if kind != "gif" else 20
+    elif kind == "varying.mkv":
+        motion, rate = write_video(folder / "a.mkv", numbered_frames(4, 32, 32), milliseconds=[0, 40, 80, 600]), 5
+    elif kind == "home":
+        monkeypatch.setenv("HOME", str(place))
+        motion, rate = "~/b.mp4", 25
+    else:
+        asked = []
+
+        def fetch(url, path):
+            asked.append(url)
+            path.write_bytes((place / "b.mp4").read_bytes())
+
+        monkeypatch.setattr(clip_reading, "download", fetch)
+        motion, rate = "https://example.org/b.mp4", 25
+    assert divid(place, f"swap {{place}}/a.mp4 {motion} -o out.mp4") == 0
+    assert cli.frame_rate("out.mp4") == rate and len(load_clip("out.mp4")) == 4
+    assert kind != "url" or asked == ["https://example.org/b.mp4"]
+
+
+def test_a_rate_that_a_gif_cannot_show_is_said(place, tmp_path, capsys):
+    write_video(tmp_path / "fast.mp4", numbered_frames(4, 32, 32), milliseconds=[0, 10, 20, 30])
+    assert divid(place, "reconstruct fast.mp4 -o out.gif") == 0
+    assert cli.frame_rate("out.gif") == 50
+    assert "'fast.mp4' has 100.0 frames a second; out.gif is written with 50" in capsys.readouterr().err
+
+
+def test_a_quoted_home_is_resolved_in_the_output_as_well(place, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert divid(place, "reconstruct {place}/a.mp4 -o ~/out.gif") == 0 and (tmp_path / "out.gif").is_file()
+    assert divid(place, "encode {place}/a.mp4 -o ~/out.npz") == 0 and (tmp_path / "out.npz").is_file()
+
+
 def test_a_video_of_one_frame_has_no_rate_of_its_own(place, tmp_path):
     write_video(tmp_path / "one.mp4", numbered_frames(1, 32, 32))
     assert divid(place, "reconstruct one.mp4 -o out.mp4") == 0 and len(load_clip("out.mp4")) == 1
@@ -114,15 +161,25 @@ def test_a_mistake_is_answered_in_a_sentence_and_leaves_no_file(place, tmp_path,
 NONSENSE = {
     "swap a.mp4 b.mp4 -o out.avi": "must end in one of .mp4, .gif, .png",
     "encode a.mp4 -o out.mp4": "must end in one of .safetensors, .npz",
-    "swap a.mp4 b.mp4 -o nowhere/out.mp4": "there is no folder",
+    "swap a.mp4 b.mp4 -o nowhere/out.mp4": "There is no folder 'nowhere'",
+    "encode a.mp4 -o nowhere/out.npz": "There is no folder 'nowhere'",
+    "swap a.mp4 b.mp4 -o {place}/folder.mp4": "folder.mp4' is a folder",
+    "encode a.mp4 -o {place}/folder.npz": "folder.npz' is a folder",
+    "swap a.mp4 b.mp4 -o /proc/out.mp4": "Cannot write into the folder '/proc'",
     "swap a.mp4 -o out.mp4": "motion",
-    "swap a.mp4 b.mp4 -o out.mp4 --fps 0": "--fps is 0.0: it must be positive",
+    "swap a.mp4 b.mp4 -o out.mp4 --fps 0": "`fps` is 0.0, but a .mp4 takes from 0.01 to 1000",
+    "swap a.mp4 b.mp4 -o out.mp4 --fps nan": "`fps` is nan",
+    "swap a.mp4 b.mp4 -o out.mp4 --fps inf": "`fps` is inf",
+    "swap a.mp4 b.mp4 -o out.gif --fps 0.001": "`fps` is 0.001, but a .gif takes from 0.01 to 50",
+    "swap a.mp4 b.mp4 -o out.gif --fps 60": "`fps` is 60.0, but a .gif takes from 0.01 to 50",
     "dance a.mp4": "invalid choice: 'dance'",
 }
 
 
 @pytest.mark.parametrize("line", NONSENSE)
 def test_a_command_line_that_makes_no_sense_is_refused_before_a_model_is_loaded(place, line, capsys):
+    for name in ("folder.mp4", "folder.npz"):
+        (place / name).mkdir(exist_ok=True)
     with pytest.raises(SystemExit) as stop:
         divid(place, line)
     assert stop.value.code == 2 and NONSENSE[line] in capsys.readouterr().err

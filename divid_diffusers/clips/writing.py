@@ -11,46 +11,71 @@ from typing import Any
 
 import av
 import numpy as np
-from PIL import Image
+from PIL import GifImagePlugin, Image, ImageChops
 
 from .processor import load_clip
+from .reading import DEFAULT_FPS
 
 
-def export_clip(frames: Any, path: str | Path, fps: float = 10) -> Path:
+SUFFIXES = (".gif", ".mp4", ".png")
+SLOWEST, FASTEST, FASTEST_GIF = 0.01, 1000, 50  # frames per second; browsers slow down a GIF that is faster
+
+
+def export_clip(frames: Any, path: str | Path, fps: float = DEFAULT_FPS) -> Path:
     """Writes one clip (anything `ClipProcessor.preprocess` takes as one) as a `.gif`, `.mp4` or `.png`.
 
     `.mp4` is h264 in yuv420p, which browsers play; frames with a short side under 256 are enlarged by a whole number,
-    without smoothing, if possible to a size divisible by 16. `.gif` keeps grey exactly and colour in 256 colours;
-    equal neighbouring frames are stored as one that is shown longer. `.png` is a strip of the frames side by side.
+    without smoothing, if possible to a size divisible by 16. `.gif` keeps grey exactly and colour in 256 colours; each
+    frame is kept, also one equal to the one before. `.png` is a strip of the frames side by side, without time.
 
     The file appears whole or not at all: it is written under another name beside `path` and then renamed.
 
     Returns:
-        `path` as a `Path`.
+        `path` as a `Path`, `~` resolved.
 
     Raises:
-        FileNotFoundError: the folder does not exist.
-        ValueError: another suffix, `fps` that is not positive, or frames as `ClipProcessor.preprocess` refuses.
+        OSError: there is no such folder, it cannot be written to, or `path` is a folder.
+        ValueError: another suffix, `fps` out of range ([`check_export`]), or frames as `ClipProcessor.preprocess` refuses.
     """
-    path = Path(path)
-    writers = {".gif": _write_gif, ".mp4": _write_mp4, ".png": _write_strip}
-    if path.suffix.lower() not in writers:
-        raise ValueError(f"'{path}' must end in .gif, .mp4 or .png.")
-    if not (math.isfinite(fps) and fps > 0):
-        raise ValueError(f"`fps` must be positive, but is {fps}.")
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"There is no folder '{path.parent}' to write '{path.name}' into.")
+    path = check_export(path, fps)
     images = load_clip(frames)
     with written_whole(path) as partial:
-        writers[path.suffix.lower()](images, partial, fps)
+        {".gif": _write_gif, ".mp4": _write_mp4, ".png": _write_strip}[path.suffix.lower()](images, partial, fps)
     return path
+
+
+def check_export(path: str | Path, fps: float = DEFAULT_FPS) -> Path:
+    """What [`export_clip`] would refuse of its target, found before there are frames to write; the path, `~` resolved."""
+    path = Path(path).expanduser()
+    if path.suffix.lower() not in SUFFIXES:
+        raise ValueError(f"'{path}' must end in .gif, .mp4 or .png.")
+    fastest = FASTEST_GIF if path.suffix.lower() == ".gif" else FASTEST
+    if not SLOWEST <= fps <= fastest:
+        raise ValueError(
+            f"`fps` is {fps}, but a {path.suffix.lower()} takes from {SLOWEST} to {fastest} frames per second."
+        )
+    check_writable(path)
+    return path
+
+
+def check_writable(path: Path) -> None:
+    """Raises an OSError, in a sentence, where no file of this name can be written."""
+    if path.is_dir():
+        raise IsADirectoryError(f"'{path}' is a folder: name a file in it.")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"There is no folder '{path.parent}' to write '{path.name}' into.")
+    partial = _beside(path)
+    try:
+        partial.touch()
+        partial.unlink()
+    except OSError as error:
+        raise OSError(f"Cannot write into the folder '{path.parent}' ({error.strerror}): choose another.") from error
 
 
 @contextlib.contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
     """A name beside `path` to write to, which becomes `path` if all goes well and is gone if not."""
-    # Not `tempfile`, whose files only their owner may read.
-    partial = path.with_name(f".{uuid.uuid4().hex}{path.suffix.lower()}")
+    partial = _beside(path)
     try:
         yield partial
         os.replace(partial, path)
@@ -58,10 +83,31 @@ def written_whole(path: Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
+def _beside(path: Path) -> Path:
+    # Not `tempfile`, whose files only their owner may read.
+    return path.with_name(f".{uuid.uuid4().hex}{path.suffix.lower()}")
+
+
 def _write_gif(images: list[Image.Image], path: Path, fps: float) -> None:
-    # GIF counts in hundredths of a second, and browsers slow down anything below two.
-    duration = max(20, round(100 / fps) * 10)
-    images[0].save(path, save_all=True, append_images=images[1:], duration=duration, loop=0)
+    # Not `Image.save`, which merges equal neighbours: they would be read, and counted, as one frame. GIF counts in hundredths of a
+    # second, so ends are rounded, not durations.
+    ends = [10 * round(100 * number / fps) for number in range(len(images) + 1)]
+    drawn = None
+    with open(path, "wb") as file:
+        for image, start, end in zip(images, ends, ends[1:], strict=False):
+            box = (
+                None if drawn is None else ImageChops.difference(drawn, image).getbbox() or (0, 0, 1, 1)
+            )  # what changes
+            drawn = image
+            patch = image.crop(box) if box else image
+            if patch.mode != "L":
+                patch = patch.convert("P", palette=Image.Palette.ADAPTIVE)
+            if not box:
+                header, _ = GifImagePlugin.getheader(patch, info={"loop": 0, "duration": end - start})
+                file.writelines(header)
+            corner = box[:2] if box else (0, 0)
+            file.writelines(GifImagePlugin.getdata(patch, corner, duration=end - start, include_color_table=bool(box)))
+        file.write(b";")
 
 
 def _write_strip(images: list[Image.Image], path: Path, fps: float) -> None:
