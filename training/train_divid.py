@@ -25,7 +25,15 @@ from divid_diffusers.training.objective import TrainingModule, objective
 
 
 NUM_BUCKETS = 4  # of timesteps: the loss at high noise and at low noise are different things
-MODEL_FLAGS = ("prediction_type", "pixel_shortcut", "shrink_input", "first_frame", "static_dropout", "dynamic_dropout")
+MODEL_FLAGS = (
+    "prediction_type",
+    "pixel_shortcut",
+    "shrink_input",
+    "first_frame",
+    "residual",
+    "static_dropout",
+    "dynamic_dropout",
+)
 Models = tuple[DiViDSequenceEncoder, DiViDUNet2DConditionModel, SharedNoiseDDPMScheduler]
 
 

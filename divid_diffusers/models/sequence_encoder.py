@@ -54,7 +54,8 @@ class DiViDSequenceEncoder(StrictLoadingMixin, ModelMixin, ConfigMixin):
         d_1 .. d_N  = W_d LayerNorm(h + SelfAttention(h)),    h = biLSTM(r_1 .. r_N)
 
     The subtraction removes what all frames share before motion is encoded. It also removes the absolute pose of the static
-    frame: `d` describes motion *relative to that frame*. Source: the paper's "sequence encoder"; what it leaves open is a
+    frame: `d` describes motion *relative to that frame*, and a swap shows it from the static donor's pose. With
+    `residual=False`, r_i = z_i and `d` tells the pose itself. Source: the paper's "sequence encoder"; what it leaves open is a
     field below, marked "our choice".
 
     Args:
@@ -78,6 +79,9 @@ class DiViDSequenceEncoder(StrictLoadingMixin, ModelMixin, ConfigMixin):
             attention like any other. `"null"`: a learned token that does not depend on the clip. `"noise"`: its residual is
             N(0, I) while training and 0 at evaluation (DBSE's way). `"zero"`: it is subtracted from all tokens, `d_i - d_1`, so that
             what is the same in all frames, as an identity is, cannot be in d. Our choice: the paper does not say.
+        residual (`bool`): r_i = z_i - z_1, the paper's form. Without it, r_i = z_i (our choice): train it with another frame for s than
+            those that are denoised, so that the pose in s is useless, and with a disguise of the frames that d is read from, so
+            that looks are.
     """
 
     _supports_gradient_checkpointing = True
@@ -100,6 +104,7 @@ class DiViDSequenceEncoder(StrictLoadingMixin, ModelMixin, ConfigMixin):
         lstm_hidden_dim: int = 128,
         num_attention_heads: int = 8,
         first_frame: str = "context",
+        residual: bool = True,
     ):
         super().__init__()
         reduction = patch_size * 2 ** (len(block_out_channels) - 1)
@@ -110,6 +115,11 @@ class DiViDSequenceEncoder(StrictLoadingMixin, ModelMixin, ConfigMixin):
             )
         if first_frame not in FIRST_FRAME_TOKENS:
             raise ValueError(f"`first_frame` is {first_frame!r}; choose one of {', '.join(FIRST_FRAME_TOKENS)}.")
+        if not residual and first_frame != "context":
+            raise ValueError(
+                f"`first_frame` is {first_frame!r}, which replaces the residual that is zero, but with `residual=False` there are none: "
+                "choose 'context'."
+            )
 
         self.image_encoder = Encoder(
             in_channels=in_channels * patch_size**2,
@@ -159,8 +169,10 @@ class DiViDSequenceEncoder(StrictLoadingMixin, ModelMixin, ConfigMixin):
 
     @reads_weights
     def encode_dynamic(self, embeddings: torch.Tensor, static_frame: int = 0) -> torch.Tensor:
-        """Dynamic tokens `(B, N, D)` of embeddings `(B, N, E)`, relative to the frame `static_frame`."""
-        residuals = embeddings - embeddings[:, static_frame : static_frame + 1]
+        """Dynamic tokens `(B, N, D)` of embeddings `(B, N, E)`, relative to the frame `static_frame` where the config says so."""
+        residuals = embeddings
+        if self.config.residual:
+            residuals = embeddings - embeddings[:, static_frame : static_frame + 1]
         if self.config.first_frame == "noise" and self.training:
             noisy = residuals.clone()
             noisy[:, static_frame] = torch.randn_like(residuals[:, static_frame])
@@ -186,8 +198,9 @@ class DiViDSequenceEncoder(StrictLoadingMixin, ModelMixin, ConfigMixin):
         Args:
             frames (`torch.Tensor` of shape `(B, N, C, H, W)`): a batch of clips, values in [-1, 1], any N >= 1.
             static_frame (`int`): the frame that gives s and that is subtracted from the others; the paper's is the first.
-            dynamic_frames (`torch.Tensor`, same shape): the clip d is read from, where it is not `frames` itself: training
-                may pass a recoloured copy so that colour cannot travel through d (our choice, off by default).
+            dynamic_frames (`torch.Tensor` of shape `(B, M, C, H, W)`, any M > `static_frame`): the clip d is read from, where it is not
+                `frames` itself: training may pass a recoloured copy so that colour cannot travel through d (our choice, off
+                by default).
             return_dict (`bool`): a [`DiViDTokens`], or the tuple `(static, dynamic)`.
 
         Raises:

@@ -154,3 +154,15 @@ def test_the_papers_encoder_has_the_papers_size():
     with torch.device("meta"):
         encoder = DiViDSequenceEncoder(**PRESETS["paper"]["encoder"])
     assert encoder.num_parameters() == pytest.approx(25.7e6, rel=0.01)
+
+
+def test_dynamic_tokens_are_relative_to_the_static_frame_or_tell_the_pose_itself():
+    torch.manual_seed(0)
+    for residual in (True, False):
+        encoder = tiny_encoder(residual=residual).eval()
+        embeddings = encoder.encode_frames(random_clips())
+        moved = embeddings + torch.randn_like(embeddings[:, :1])  # the same in all frames
+        same = torch.allclose(encoder.encode_dynamic(embeddings), encoder.encode_dynamic(moved), atol=1e-5)
+        assert same is residual
+    with pytest.raises(ValueError, match="residual=False"):
+        tiny_encoder(residual=False, first_frame="null")
