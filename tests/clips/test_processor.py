@@ -459,7 +459,7 @@ def test_export_is_all_or_nothing(clip, tmp_path, monkeypatch, name):
 def test_export_refuses(clip, tmp_path):
     for arguments, error, message in [
         ((clip, tmp_path / "a.xyz"), ValueError, "must end in .gif, .mp4 or .png"),
-        ((clip, tmp_path / "a.mp4", 0), ValueError, "`fps` must be positive"),
+        ((clip, tmp_path / "a.mp4", 0), ValueError, "`fps` is 0, but a .mp4 takes from 0.01 to 1000"),
         ((clip, tmp_path / "none" / "a.mp4"), FileNotFoundError, "no folder '.*none' to write 'a.mp4'"),
         (([], tmp_path / "a.mp4"), ValueError, "has no frames"),
     ]:

@@ -33,7 +33,9 @@ def save_pipeline(
 def push(output_dir: Path, args) -> None:
     """By the script that publishes any run, in a process of its own; it has printed why, should it fail."""
     words = [str(output_dir), "--repo_id", args.hub_model_id or output_dir.name]
-    token = {"HF_TOKEN": args.hub_token} if args.hub_token else {}  # a command line can be read by everyone on the machine
+    token = (
+        {"HF_TOKEN": args.hub_token} if args.hub_token else {}
+    )  # a command line can be read by everyone on the machine
     if subprocess.run([sys.executable, str(PUSH_TO_HUB), *words], env=os.environ | token).returncode:
         raise SystemExit(
             f"The pipeline is saved in {output_dir}, but was not published: mend what the line above names, then run "
