@@ -1,7 +1,7 @@
 """Frames to embeddings and tokens back to frames, one by one: as the baselines publish it, and as the DiViD paper compares them."""
 
 import torch
-from diffusers.models.autoencoders.vae import Decoder, Encoder
+from diffusers.models.autoencoders.vae import Decoder
 from torch import nn
 from torch.nn import functional as F
 
@@ -50,31 +50,6 @@ class DCGANFrameDecoder(Layers):
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         return super().forward(tokens[:, :, None, None]) * 2 - 1
-
-
-class DiViDFrameEncoder(nn.Module):
-    """DiViD's image encoder, as in [`DiViDSequenceEncoder`]: frames `(F, C, H, W)` in [-1, 1] to embeddings `(F, E)`."""
-
-    def __init__(
-        self, in_channels: int, patch_size: int, latent_channels: int, pixel_shortcut: bool, attention: bool, **widths
-    ):
-        super().__init__()
-        self.patch_size, self.pixel_shortcut = patch_size, pixel_shortcut
-        self.encoder = Encoder(
-            in_channels=in_channels * patch_size**2,
-            out_channels=latent_channels,
-            down_block_types=("DownEncoderBlock2D",) * len(widths["block_out_channels"]),
-            double_z=False,
-            mid_block_add_attention=attention,
-            **widths,
-        )
-        self.proj = nn.Conv2d(latent_channels + in_channels * pixel_shortcut, latent_channels, kernel_size=1)
-
-    def forward(self, frames: torch.Tensor) -> torch.Tensor:
-        features = self.encoder(F.pixel_unshuffle(frames, self.patch_size))
-        if self.pixel_shortcut:
-            features = torch.cat([features, F.adaptive_avg_pool2d(frames, features.shape[-2:])], dim=1)
-        return self.proj(features).flatten(1)
 
 
 class DiViDFrameDecoder(nn.Module):

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
-from diffusers.models.autoencoders.vae import Encoder
 from diffusers.models.modeling_utils import ModelMixin
 from diffusers.utils import BaseOutput
 from einops import rearrange
@@ -12,6 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from .attention_processor import attend
+from .image_encoder import ImageEncoder
 from .modeling_utils import StrictLoadingMixin
 from .offloading import reads_weights
 
@@ -121,18 +121,16 @@ class DiViDSequenceEncoder(StrictLoadingMixin, ModelMixin, ConfigMixin):
                 "choose 'context'."
             )
 
-        self.image_encoder = Encoder(
-            in_channels=in_channels * patch_size**2,
-            out_channels=latent_channels,
-            down_block_types=("DownEncoderBlock2D",) * len(block_out_channels),
+        self.image_encoder = ImageEncoder(
+            in_channels,
+            patch_size,
+            latent_channels,
+            pixel_shortcut,
+            attention=mid_block_add_attention,
             block_out_channels=tuple(block_out_channels),
             layers_per_block=layers_per_block,
             norm_num_groups=norm_num_groups,
-            double_z=False,
-            mid_block_add_attention=mid_block_add_attention,
         )
-        projected_channels = latent_channels + in_channels if pixel_shortcut else latent_channels
-        self.image_proj = nn.Conv2d(projected_channels, latent_channels, kernel_size=1)
 
         embedding_dim = latent_channels * (sample_size // reduction) ** 2
         self.static_encoder = nn.Sequential(
@@ -156,11 +154,8 @@ class DiViDSequenceEncoder(StrictLoadingMixin, ModelMixin, ConfigMixin):
         """Image embeddings `z` of shape `(B, N, E)` of frames `(B, N, C, H, W)` in [-1, 1]; every frame on its own."""
         self._check_frames(frames)
         batch = frames.shape[0]
-        images = rearrange(frames, "b n c h w -> (b n) c h w")
-        features = self.image_encoder(F.pixel_unshuffle(images, self.config.patch_size))
-        if self.config.pixel_shortcut:
-            features = torch.cat([features, F.adaptive_avg_pool2d(images, features.shape[-2:])], dim=1)
-        return rearrange(self.image_proj(features), "(b n) c h w -> b n (c h w)", b=batch)
+        embeddings = self.image_encoder(rearrange(frames, "b n c h w -> (b n) c h w"))
+        return rearrange(embeddings, "(b n) e -> b n e", b=batch)
 
     @reads_weights
     def encode_static(self, embedding: torch.Tensor) -> torch.Tensor:

@@ -12,7 +12,8 @@ from einops import rearrange
 from torch import nn
 from torch.nn import functional as F
 
-from .frame_coders import FORMS, DCGANFrameDecoder, DCGANFrameEncoder, DiViDFrameDecoder, DiViDFrameEncoder
+from .frame_coders import FORMS, DCGANFrameDecoder, DCGANFrameEncoder, DiViDFrameDecoder
+from .image_encoder import ImageEncoder
 from .modeling_utils import StrictLoadingMixin
 from .offloading import input_device, reads_weights
 from .sequence_encoder import DiViDTokens
@@ -153,7 +154,7 @@ class SequentialVAE(StrictLoadingMixin, ModelMixin, ConfigMixin, ABC):
                 "layers_per_block": layers_per_block,
                 "norm_num_groups": norm_num_groups,
             }
-            self.frame_encoder = DiViDFrameEncoder(
+            self.frame_encoder = ImageEncoder(
                 in_channels, patch_size, latent_channels, pixel_shortcut, mid_block_add_attention, **widths
             )
             self.frame_decoder = DiViDFrameDecoder(token_dim, side, latent_channels, in_channels, patch_size, **widths)

@@ -165,7 +165,7 @@ def test_the_invariance_loss_trains_what_reads_s_and_nothing_else():
     assert torch.allclose(result.loss, result.loss_ddpm + 0.5 * result.loss_inv) and result.loss_inv > 0
     result.loss_inv.backward()
     reached = {name for name, weight in model.named_parameters() if weight.grad is not None and weight.grad.any()}
-    assert {"encoder.static_encoder.4.weight", "encoder.image_proj.weight"} <= reached
+    assert {"encoder.static_encoder.4.weight", "encoder.image_encoder.proj.weight"} <= reached
     assert not any(name.startswith(("unet.", "encoder.lstm", "encoder.dynamic_proj")) for name in reached)
 
 
