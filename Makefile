@@ -1,6 +1,6 @@
 .PHONY: docs quality style test
 
-check_dirs := benchmarks divid_diffusers examples tests training setup.py
+check_dirs := benchmarks divid_diffusers docs examples tests training setup.py
 
 # Looks, and changes nothing.
 quality:
@@ -14,8 +14,7 @@ style:
 
 # The API reference, from the docstrings: build/api/index.html
 docs:
-	pdoc --docformat google --output-directory build/api divid_diffusers \
-		$(shell find divid_diffusers/data divid_diffusers/evaluation -name '[a-z]*.py' | sort | tr / . | sed 's/\.py$$//')
+	python docs/reference/make.py build/api
 
 test:
 	python -m pytest tests
