@@ -22,8 +22,8 @@ class DBSE(SequentialVAE):
 
     `x'_i` is decoded from a sample of `[d_i, s]`. Every term is a sum over pixels, frames and dimensions and a mean over clips.
     When tokens are read, not trained, r_1 is 0 instead of noise, so that they are a function of the clip (our choice). Sources:
-    PEERS, section 2; the loss of DiViD's form PAPER, section 5, which has one reconstruction term, so the extra one for the
-    first frame is left out there (our reading).
+    Berman et al. 2024, arXiv:2406.18131, method; the loss of DiViD's form Gheisari and Genovesio 2025, arXiv:2507.13934,
+    experiments, which has one reconstruction term, so the extra one for the first frame is left out there (our reading).
     """
 
     loss_weights = {

@@ -20,7 +20,7 @@ class ClipJudge(StrictLoadingMixin, ModelMixin, ConfigMixin):
         f_i = CNN(x_i, x_i - x_1),   h = biLSTM(f_1 .. f_N),   logits_k = MLP_k([mean_i h_i ; mean_i f_i])
 
     The frame difference is given because motions that differ little in pixels differ clearly in it (our choice). The shape is
-    that of the field's judges (PEERS: C-DSVAE's protocol); it is trained on real training clips only, and carries its accuracy
+    that of the field's judges (Bai et al. 2021, C-DSVAE, arXiv:2110.12091, experiments); it is trained on real training clips only, and carries its accuracy
     on real held-out clips in its config, without which a score it gives means little.
 
     Args:

@@ -12,8 +12,8 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 class VGGPerceptualDistance(nn.Module):
     r"""
     `(1/4) sum_l mean |phi_l(x) - phi_l(x')|` for each frame, with `phi_l` the features of VGG-16's block `l`. Frozen; gradients
-    pass through it to its input. Source: PAPER, section 5, "features of a pre-trained VGG"; which layers, and the absolute
-    difference, are our choice.
+    pass through it to its input. Source: Gheisari and Genovesio 2025, arXiv:2507.13934,
+    experiments: "features of a pre-trained VGG"; which layers, and the absolute difference, are our choice.
 
     Raises:
         ImportError: torchvision is not installed, or does not fit the torch that is.

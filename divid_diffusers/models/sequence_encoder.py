@@ -1,4 +1,4 @@
-"""The sequence encoder: a clip becomes one static token and one dynamic token per frame (PAPER: "sequence encoder")."""
+"""The sequence encoder: a clip becomes one static token and one dynamic token per frame (Gheisari and Genovesio 2025, arXiv:2507.13934)."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""What DBSE and SPYL share: frames coded one by one, Gaussian posteriors, a learned prior of motion (PEERS, section 2)."""
+"""What DBSE and SPYL share: frames coded one by one, Gaussian posteriors, a learned prior of motion."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -55,7 +55,8 @@ class GaussianHead(nn.Linear):
 class DynamicPrior(nn.Module):
     r"""
     `p(d_1 .. d_N) = prod_i p(d_i | d_<i)`: two stacked LSTM cells, which start at zero, read `d_{i-1}` (and zero for `d_0`) and give
-    mean and log-variance of `d_i`. Source: PEERS, section 2.
+    mean and log-variance of `d_i`. Source: Naiman et al. 2023, arXiv:2305.15924, after Li
+    and Mandt 2018, arXiv:1803.02991.
     """
 
     def __init__(self, dynamic_dim: int, hidden_dim: int):
@@ -88,8 +89,9 @@ class SequentialVAE(StrictLoadingMixin, ModelMixin, ConfigMixin, ABC):
         x_i = frame_decoder([d_i, s])                                  every frame on its own
         p(s) = N(0, I),   p(d_i | d_<i): an LSTM                       [`DynamicPrior`]
 
-    In the two `form`s everything but the frame encoder and decoder and the loss of a pixel is the same. Source: PEERS, section 2;
-    for the `"divid"` form PAPER, section 5.
+    In the two `form`s everything but the frame encoder and decoder and the loss of a pixel is the same. Sources: Naiman
+    et al. 2023, arXiv:2305.15924 (SPYL); Berman et al. 2024, arXiv:2406.18131 (DBSE); for the `"divid"` form Gheisari and
+    Genovesio 2025, arXiv:2507.13934, experiments.
 
     Args:
         dynamic_dim (`int`): D. As published 32 (SPYL) or 256 (DBSE).

@@ -31,8 +31,8 @@ class SPYL(SequentialVAE):
     and encoded again: for s a positive from this clip's s with drawn dynamics, for d one from this clip's d with a drawn s, and
     for both the same pool of `4 B` clips of the priors, the half of it that is farthest from the clip (in KL from its posterior)
     being the negatives. That makes a step about four times as long: the pool is encoded and decoded without gradients (our
-    choice), the positives with. Sources: PEERS, section 2; PAPER, section 5, which lists no term of the method's own, without
-    which it would not be this method (our reading).
+    choice), the positives with. Sources: Naiman et al. 2023, arXiv:2305.15924, method; Gheisari and Genovesio 2025,
+    arXiv:2507.13934, experiments, which lists no term of the method's own, without which it would not be this method (our reading).
     """
 
     loss_weights = {
@@ -126,7 +126,7 @@ def mutual_information(
     r"""
     `MI(s; d) = mean relu(log q(s, d_i) - log q(s) - log q(d_i))` over clips and frames, with `q` the average posterior of the
     training set, estimated from the batch by minibatch weighting: `log q(z) = log sum_b q(z | x_b) - log(B M)` for a batch of B
-    out of M = `num_train_clips`. Source: PEERS, section 2; frame by frame is our reading.
+    out of M = `num_train_clips`. Source: Naiman et al. 2023, arXiv:2305.15924, method; frame by frame is our reading.
 
     Args:
         static (`(B, S)`), dynamic (`(B, N, D)`): posteriors, and a sample of each.
@@ -151,7 +151,7 @@ def pairwise_log_density(samples: torch.Tensor, gaussian: DiagonalGaussian) -> t
 def info_nce(anchor: torch.Tensor, positive: torch.Tensor, negatives: torch.Tensor) -> torch.Tensor:
     """
     `-log(e(a, p) / (e(a, p) + sum_k e(a, n_k)))` with `e = exp(cos / 0.5)`, the mean over anchors and positives `(B, D)`, each
-    with its own negatives `(B, K, D)`. Source: PEERS, section 2.
+    with its own negatives `(B, K, D)`. Source: Naiman et al. 2023, arXiv:2305.15924, method.
     """
     candidates = torch.cat([positive[:, None], negatives], dim=1)
     scores = torch.cosine_similarity(anchor[:, None], candidates, dim=-1) / TEMPERATURE

@@ -89,7 +89,8 @@ class DiViDUNet2DConditionModel(StrictLoadingMixin, UNet2DConditionModel):
     The context of frame i is two tokens, each through a linear projection of its own: `[W_s s ; W_d d_i]`, shape `(2, A)`
     with A the attention width. Spatial transformers (self-attention, cross-attention to the context, feed-forward) follow
     every residual block of the levels that have attention. Scale-shift norm (FiLM) injects the time embedding; residual
-    blocks change the resolution. Multipliers and heads are EncDiff's, whose decoder has each of these switches.
+    blocks change the resolution. Multipliers and heads are EncDiff's (Yang et al. 2024, arXiv:2402.09712), whose decoder has
+    each of these switches.
 
     Args:
         sample_size (`int`): height and width of a frame in pixels.
@@ -107,7 +108,8 @@ class DiViDUNet2DConditionModel(StrictLoadingMixin, UNet2DConditionModel):
         prediction_type (`str`): what the output is: `"epsilon"` (the paper), `"v_prediction"` or `"sample"` (x_0). It belongs
             to the weights; [`DiViDPipeline`] refuses a scheduler that reads the output as something else.
         token_modulation (`bool`): a projection of both tokens is also added to the time embedding, and so modulates every
-            residual block (DiffAE's and DiffSDA's way of conditioning). Off in the paper; it learns faster.
+            residual block (as in Preechakul et al. 2022, arXiv:2111.15640, and Zisling et al. 2025, arXiv:2510.05717).
+            Off in the paper; it learns faster.
         position_embedding (`bool`): a learned embedding of each position is added after the first convolution. Off in the
             paper; at high noise the frame itself says little about where a pixel is.
         shrink_input (`bool`): the noisy frame is multiplied by `sqrt(abar_t)` of DDPM's linear schedule, so that at high noise,
