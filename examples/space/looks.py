@@ -20,8 +20,7 @@ CSS = """
 .result .error { display: none; }  /* the bare word: the sentence stands in its own box */
 
 @media (max-width: 640px) {  /* both donors, the buttons and the result on one screen of a phone */
-    .gradio-container .app { padding: 8px 10px !important; }
-    .gradio-container .column, .gradio-container .row { gap: 6px !important; }
+    .column, .row { gap: 6px !important; }
     #introduction h1 { font-size: 1.1rem; margin: 0 0 4px; }
     #introduction p { font-size: .85rem; line-height: 1.3; margin: 0; }
     .tab-container button { padding: 4px 9px !important; font-size: .85rem !important; }
@@ -35,7 +34,7 @@ CSS = """
     .preview img:not(:only-of-type) { width: 50px; }
     .examples [role=group] { gap: 3px; }
     .examples img { width: 32px; height: 32px; }
-    .result video, .result img { max-height: 31vh; }
+    .result video, .result img { max-height: 30vh; }
 }
 """
 THEME = gr.themes.Soft(

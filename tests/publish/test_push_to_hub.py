@@ -239,6 +239,17 @@ def test_a_dry_run_lists_everything_and_asks_the_hub_nothing(run, hub, push):
     assert listed == set(hub.repos["org/published"])
 
 
+def test_what_a_page_says_of_it_is_published_with_it(run, hub, push):
+    (run / "examples").mkdir()
+    (run / "examples" / "clip_1_wave.webp").write_bytes(b"a clip")
+    (run / "examples" / ".DS_Store").write_bytes(b"not one")
+    (run / "space.json").write_text('{"name": "Mine"}')
+    assert push(run, "--repo_id", "org/published").code == 0
+    files = hub.repos["org/published"]
+    assert files["space.json"] == b'{"name": "Mine"}' and files["examples/clip_1_wave.webp"] == b"a clip"
+    assert "examples/.DS_Store" not in files
+
+
 # --- loading -------------------------------------------------------------------------------------------------------
 
 

@@ -199,6 +199,14 @@ def write_upload(folder: Path, pipe: DiffusionPipeline, card: str, pictures: dic
     save_half_precision(pipe, folder)
 
 
+def copy_page(run: Path, folder: Path) -> None:
+    """What a page that shows this checkpoint says of it and offers, where examples/space/domain.py has written it."""
+    for path in (run / "space.json", *sorted((run / "examples").glob("[!.]*"))):
+        if path.is_file():
+            (folder / path.relative_to(run)).parent.mkdir(exist_ok=True)
+            (folder / path.relative_to(run)).write_bytes(path.read_bytes())
+
+
 def save_half_precision(pipe: DiffusionPipeline, folder: Path) -> None:
     models = [part for part in pipe.components.values() if isinstance(part, torch.nn.Module)]
     for model in models:
@@ -270,6 +278,7 @@ def publish(
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         write_upload(folder, pipe, finished_card(card, metrics, repo_id, list(pictures)), pictures)
+        copy_page(run, folder)
         if dry_run:
             for path in sorted(path for path in folder.rglob("*") if path.is_file()):
                 print(f"{path.stat().st_size:12,d}  {path.relative_to(folder).as_posix()}")
