@@ -87,7 +87,7 @@ def read_domain(checkpoint: str) -> Domain:
     said = {"name": folder.absolute().name if folder == Path(checkpoint) else checkpoint.rpartition("/")[2]}
     try:
         if (folder / FILE).is_file():
-            said |= json.loads((folder / FILE).read_text(encoding="utf-8"))
+            said |= dict(**json.loads((folder / FILE).read_text(encoding="utf-8")))
         return Domain(**said, examples=examples[:MAX_EXAMPLES])
     except (OSError, ValueError, TypeError) as error:
         raise ValueError(f"{FILE} of {checkpoint} cannot be used ({error}): write it with domain.py.") from error

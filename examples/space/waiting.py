@@ -7,9 +7,11 @@ It reads Gradio's queue, which is no documented part of it: tests/space/test_wai
 
 import time
 import types
+from collections import deque
 from collections.abc import Callable
 
 import gradio as gr
+import numpy as np
 from gradio.context import LocalContext
 from gradio.server_messages import EstimationMessage
 
@@ -18,17 +20,22 @@ UPDATE_SECONDS = 2.0  # between what those who wait are told
 
 
 class Pace:
-    """Seconds per unit of work, learned from what was done, of which the latest counts most."""
+    """Seconds for so much work, by a straight line through the last requests: reading and writing take time whatever is asked for."""
 
     def __init__(self):
-        self.seconds = self.work = 0.0
+        self.done: deque[tuple[float, float]] = deque(maxlen=20)
 
     def add(self, seconds: float, work: float) -> None:
-        self.seconds, self.work = 0.7 * self.seconds + seconds, 0.7 * self.work + work
+        self.done.append((seconds, work))
 
     def expect(self, work: float | None) -> float | None:
         """None while nothing is known."""
-        return work * self.seconds / self.work if self.work and work is not None else None
+        if work is None or not self.done:
+            return None
+        seconds, works = np.transpose(self.done)
+        spread = works - works.mean()
+        slope = spread @ seconds / (spread @ spread) if spread.any() else seconds.mean() / works.mean()
+        return max(float(seconds.mean() + max(slope, 0) * (work - works.mean())), 0.0)
 
 
 def remaining(expected: float | None, elapsed: float, done: float) -> float | None:

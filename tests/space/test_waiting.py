@@ -17,7 +17,17 @@ def test_a_request_takes_as_long_as_its_work_at_the_pace_of_the_last_ones():
     assert pace.expect(300) == pytest.approx(30) and pace.expect(None) is None
     for _ in range(20):
         pace.add(1, 100)  # a machine that became faster
-    assert pace.expect(300) == pytest.approx(3, rel=0.05)
+    assert pace.expect(300) == pytest.approx(3)
+
+
+def test_what_every_request_costs_is_not_taken_for_work():
+    pace = Pace()
+    for work in (1, 1, 1, 100, 1):
+        pace.add(2 + 0.1 * work, work)  # two seconds to read and write
+    assert pace.expect(1000) == pytest.approx(102) and pace.expect(0) == pytest.approx(2)
+    for seconds, work in ((9, 1), (1, 100)):  # by chance, the smaller one was slower
+        pace.add(seconds, work)
+    assert pace.expect(1) >= 0
 
 
 def test_what_remains_goes_by_what_was_done():
