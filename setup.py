@@ -8,7 +8,7 @@ here = Path(__file__).parent
 extras = {
     "data": ["datasets>=4.0", "opencv-python-headless>=4.8,<5", "pyarrow>=18.0", "scipy>=1.13", "tqdm>=4.66"],
     "training": ["datasets>=4.0", "pyarrow>=18.0", "pyyaml>=6.0", "tensorboard>=2.18", "tqdm>=4.66"],
-    "eval": ["matplotlib>=3.9", "scikit-learn>=1.5", "transformers>=4.48"],
+    "eval": ["matplotlib>=3.9", "scikit-learn>=1.5", "scipy>=1.13", "transformers>=4.48"],
     "test": [
         "pytest>=8.0",
         "pytest-timeout>=2.3",
@@ -46,6 +46,7 @@ setup(
         "numpy>=1.26",
         "pillow>=10.0",
         "safetensors>=0.5",
+        "scipy>=1.13",  # intervals of every score, also those that examples/swap.py prints
         "torch>=2.6",
     ],
     extras_require=extras,

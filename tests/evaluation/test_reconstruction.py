@@ -88,5 +88,7 @@ def test_wilson_interval_agrees_with_published_values_and_stays_in_range():
 
 def test_mean_interval():
     mean, half = mean_interval([1.0, 3.0])
-    assert mean == 2 and half == pytest.approx(1.96)
+    assert mean == 2 and half == pytest.approx(12.706, abs=1e-3), "Student's t with one degree of freedom, not z"
     assert mean_interval([5.0]) == (5.0, math.inf)
+    with pytest.raises(ValueError, match="no value"):
+        mean_interval([])

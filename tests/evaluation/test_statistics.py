@@ -1,9 +1,11 @@
 """Intervals that hold as often as they say."""
 
+import math
+
 import numpy as np
 import pytest
 
-from divid_diffusers.evaluation.statistics import pigeonhole_interval, wilson_interval
+from divid_diffusers.evaluation.statistics import mean_interval, pigeonhole_interval, wilson_interval
 
 
 def swaps_of_uneven_people(seed: int, people: int = 30, count: int = 300):
@@ -36,6 +38,79 @@ def test_two_models_that_fail_on_the_same_people_differ_by_little_however_uneven
     better[np.flatnonzero(right == 0)[::10]] = 1
     mean, low, high = pigeonhole_interval(better - right, pairs)
     assert mean == pytest.approx((better - right).mean()) and 0 < low < mean < high < 0.1
+
+
+def right_swaps(random, people: int, bonus: float, clips: int = 5, count: int = 300):
+    """Whether each swap of a draw of clips is right, who its donors are, and how often such swaps are right over all people."""
+    pairs = np.argwhere(~np.eye(people * clips, dtype=bool))
+    pairs = pairs[random.permutation(len(pairs))[:count]] // clips
+    same = pairs[:, 0] == pairs[:, 1]
+    skill = random.uniform(0.1, 0.6, people)  # of whom the static donor is
+    right = random.rand(len(pairs)) < skill[pairs[:, 0]] + bonus * same
+    return right.astype(float), pairs, 0.35 + bonus * same.mean()
+
+
+def sums_of_people(random, people: int, bonus: float, clips: int = 5, count: int = 300):
+    """A value to which both donors add, and which is higher within a person, for some people more than for others."""
+    _, pairs, _ = right_swaps(random, people, 0, clips, count)
+    of_person, within = random.randn(people), bonus * (1 + random.randn(people) / 2)
+    same = pairs[:, 0] == pairs[:, 1]
+    return of_person[pairs].sum(axis=1) + within[pairs[:, 0]] * same + random.randn(count), pairs, bonus * same.mean()
+
+
+@pytest.mark.parametrize("people", [5, 8, 20])
+@pytest.mark.parametrize("bonus", [0.0, 0.4])
+@pytest.mark.parametrize("draw", [right_swaps, sums_of_people])
+def test_intervals_over_people_hold_from_five_people_up_with_and_without_a_bonus_for_the_same_person(
+    people, bonus, draw
+):
+    random = np.random.RandomState(7)
+    held = 0
+    for seed in range(200):
+        values, pairs, truth = draw(random, people, bonus if draw is right_swaps else 10 * bonus)
+        mean, low, high = pigeonhole_interval(values, pairs, draws=200, seed=seed)
+        assert low <= mean <= high
+        held += low <= truth <= high
+    assert held >= 0.92 * 200, held
+
+
+def test_the_share_of_pairs_within_a_person_is_no_source_of_uncertainty():
+    people = np.arange(8)
+    pairs = np.array([(a, b) for a in people for b in people])
+    same = (pairs[:, 0] == pairs[:, 1]).astype(float)
+    assert pigeonhole_interval(same, pairs) == pytest.approx((1 / 8, 1 / 8, 1 / 8))
+
+
+@pytest.mark.parametrize("count", [5, 6, 10, 30])
+def test_intervals_of_a_mean_hold_from_five_values_up(count):
+    random = np.random.RandomState(0)
+    held = sum(abs(mean) <= half for mean, half in (mean_interval(random.randn(count)) for _ in range(1000)))
+    assert 0.93 <= held / 1000 <= 0.97
+
+
+def test_an_interval_that_cannot_be_told_has_no_ends():
+    pairs = np.array([(a, b) for a in range(4) for b in range(4)])
+    assert pigeonhole_interval(pairs[:, 0] % 2, pairs) == (0.5, -math.inf, math.inf)
+    # One pair within a person among many: most draws of people lack it.
+    rare = np.array([(a, b) for a in range(9) for b in range(9) if a != b] + [(0, 0)])
+    mean, low, high = pigeonhole_interval(np.arange(len(rare)) % 2, rare)
+    assert math.isfinite(low) and math.isfinite(high) and low < mean < high
+
+
+def test_shares_stay_between_none_and_all():
+    random = np.random.RandomState(0)
+    pairs = random.randint(0, 6, (200, 2))
+    _, low, high = pigeonhole_interval((pairs[:, 0] == 3).astype(float), pairs)
+    assert low == 0 and high < 1
+    assert pigeonhole_interval((pairs[:, 0] == 3) - 1.0, pairs)[1] < -1, "a difference may be of any size"
+
+
+@pytest.mark.parametrize(
+    "values, pairs", [([], np.zeros((0, 2))), ([1.0, np.nan], [(0, 1), (1, 0)]), ([1.0], [(0, 1), (1, 0)])]
+)
+def test_values_that_are_not_one_finite_number_for_each_pair_are_refused(values, pairs):
+    with pytest.raises(ValueError, match="one finite value for each pair"):
+        pigeonhole_interval(values, np.array(pairs))
 
 
 def test_one_person_is_refused():

@@ -7,6 +7,7 @@ The intervals of `evaluate.py` take pairs as independent; these are over people 
 """
 
 import argparse
+import math
 
 import numpy as np
 import torch
@@ -48,15 +49,17 @@ def main() -> None:
     torch.set_flush_denormal(True)
     test, judge = load_clips(args.dataset, "test"), ClipJudge.from_pretrained(args.judge).eval()
     items = draw_clips(test, len(test), args.seed)
+    if len(items) < 2 or len({item.get("identity") for item in items}) < 2:
+        parser.error(
+            f"{args.dataset} has {len(items)} test clips, of one identity or none: there are no people to draw."
+        )
     pairs = np.array(ordered_pairs(len(items), args.num_pairs, args.seed))
     models = {
         name: load_model(name, path, args.seed, args.num_inference_steps)
         for name, _, path in (model.partition("=") for model in args.models)
     }
-    if len(models) < 2 or "identity" not in items[0]:
-        parser.error(
-            "--models takes two different names, NAME=PATH, and the clips need an 'identity', whose people are drawn."
-        )
+    if len(models) < 2:
+        parser.error("--models takes two different names, NAME=PATH.")
 
     first, second = (joint(model, judge, items, pairs, args.dynamic_factors) for model in models.values())
     people = np.array([item["identity"] for item in items])[pairs]
@@ -65,7 +68,8 @@ def main() -> None:
     rows = dict(zip(models, (first, second), strict=True)) | {" - ".join(models): first.astype(float) - second}
     for name, values in rows.items():
         mean, low, high = (100 * value for value in pigeonhole_interval(values, people, seed=args.seed))
-        print(f"| {name} | {mean:.1f} | {low:.1f} to {high:.1f} |")
+        interval = f"{low:.1f} to {high:.1f}" if math.isfinite(high) else "too few people to tell"
+        print(f"| {name} | {mean:.1f} | {interval} |")
 
 
 if __name__ == "__main__":
