@@ -35,6 +35,8 @@ class ClipJudge(StrictLoadingMixin, ModelMixin, ConfigMixin):
             real held-out clips as [share, low, high, n].
     """
 
+    _no_split_modules = []
+
     @register_to_config
     def __init__(
         self,

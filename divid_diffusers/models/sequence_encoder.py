@@ -85,6 +85,7 @@ class DiViDSequenceEncoder(StrictLoadingMixin, ModelMixin, ConfigMixin):
     """
 
     _supports_gradient_checkpointing = True
+    _no_split_modules = ["ResnetBlock2D", "Attention", "FrameAttention"]
 
     @register_to_config
     def __init__(
@@ -164,7 +165,11 @@ class DiViDSequenceEncoder(StrictLoadingMixin, ModelMixin, ConfigMixin):
 
     @reads_weights
     def encode_dynamic(self, embeddings: torch.Tensor, static_frame: int = 0) -> torch.Tensor:
-        """Dynamic tokens `(B, N, D)` of embeddings `(B, N, E)`, relative to the frame `static_frame` where the config says so."""
+        """
+        Dynamic tokens `(B, N, D)` of embeddings `(B, N, E)`, relative to the frame `static_frame`, as in [`forward`], where the
+        config says so.
+        """
+        static_frame = frame_index(static_frame, embeddings.shape[1])
         residuals = embeddings
         if self.config.residual:
             residuals = embeddings - embeddings[:, static_frame : static_frame + 1]
@@ -202,12 +207,7 @@ class DiViDSequenceEncoder(StrictLoadingMixin, ModelMixin, ConfigMixin):
             ValueError: frames of another shape or channel count than the config's, or `static_frame` out of range.
         """
         self._check_frames(frames)
-        num_frames = frames.shape[1]
-        if not -num_frames <= static_frame < num_frames:
-            raise ValueError(
-                f"`static_frame` is {static_frame}, but the clip has {num_frames} frames: choose 0 to {num_frames - 1}."
-            )
-        static_frame %= num_frames
+        static_frame = frame_index(static_frame, frames.shape[1])
         if dynamic_frames is None:
             embeddings = self.encode_frames(frames)
             static_embedding = embeddings[:, static_frame]
@@ -230,3 +230,12 @@ class DiViDSequenceEncoder(StrictLoadingMixin, ModelMixin, ConfigMixin):
                 f"The encoder takes frames of shape (batch, frames, {channels}, {size}, {size}) with at least one frame, "
                 f"but got {tuple(frames.shape)}: resize the clip, or load a checkpoint made for it."
             )
+
+
+def frame_index(static_frame: int, num_frames: int) -> int:
+    """The frame counted from the first; -1 is the last. Raises ValueError for a frame that the clip does not have."""
+    if not -num_frames <= static_frame < num_frames:
+        raise ValueError(
+            f"`static_frame` is {static_frame}, but the clip has {num_frames} frames: choose 0 to {num_frames - 1}."
+        )
+    return static_frame % num_frames

@@ -111,6 +111,7 @@ class SequentialVAE(StrictLoadingMixin, ModelMixin, ConfigMixin, ABC):
     """
 
     _supports_gradient_checkpointing = True
+    _no_split_modules = ["ResnetBlock2D", "Attention"]
 
     @register_to_config
     def __init__(

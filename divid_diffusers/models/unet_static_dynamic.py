@@ -112,8 +112,8 @@ class DiViDUNet2DConditionModel(StrictLoadingMixin, UNet2DConditionModel):
             Off in the paper; it learns faster.
         position_embedding (`bool`): a learned embedding of each position is added after the first convolution. Off in the
             paper; at high noise the frame itself says little about where a pixel is.
-        shrink_input (`bool`): the noisy frame is multiplied by `sqrt(abar_t)` of DDPM's linear schedule, so that at high noise,
-            where it says nothing, it does not drown what the tokens say. Off in the paper.
+        shrink_input (`bool`): the noisy frame is multiplied by about `sqrt(abar_t)` of DDPM's linear schedule (see
+            `_shrinkage`), so that at high noise, where it says nothing, it does not drown what the tokens say. Off in the paper.
         static_dropout, dynamic_dropout (`float`): how often training replaces a clip's s, or its d, by a learned null
             token. Above zero the checkpoint can be guided per factor. The network itself draws nothing: the caller passes
             `drop_static` and `drop_dynamic`. Zero in the paper.
@@ -187,12 +187,7 @@ class DiViDUNet2DConditionModel(StrictLoadingMixin, UNet2DConditionModel):
                 resolution_idx=levels - 1 - level,
                 **common,
             )
-        self.set_attn_processor(
-            {
-                name: StaticDynamicAttnProcessor() if ".attn2." in name else PixelAttnProcessor()
-                for name in self.attn_processors
-            }
-        )
+        self.set_default_attn_processor()
 
         self.static_proj = nn.Linear(static_dim, cross_attention_dim)
         self.dynamic_proj = nn.Linear(dynamic_dim, cross_attention_dim)
@@ -201,6 +196,15 @@ class DiViDUNet2DConditionModel(StrictLoadingMixin, UNet2DConditionModel):
             self.conv_in = PositionedConv2d(self.conv_in, side=sample_size // patch_size)
         self.null_static = nn.Parameter(torch.zeros(static_dim))
         self.null_dynamic = nn.Parameter(torch.zeros(dynamic_dim))
+
+    def set_default_attn_processor(self) -> None:
+        """The processors of a new model: [`PixelAttnProcessor`] within a frame, [`StaticDynamicAttnProcessor`] to its tokens."""
+        self.set_attn_processor(
+            {
+                name: StaticDynamicAttnProcessor() if ".attn2." in name else PixelAttnProcessor()
+                for name in self.attn_processors
+            }
+        )
 
     @reads_weights
     def context(
@@ -262,7 +266,10 @@ class DiViDUNet2DConditionModel(StrictLoadingMixin, UNet2DConditionModel):
 
     @staticmethod
     def _shrinkage(timestep: torch.Tensor) -> torch.Tensor:
-        """`sqrt(abar_t)` for betas from 1e-4 to 0.02 in 1000 steps, in its closed form, which also takes fractional t."""
+        """
+        `exp(-1/2 int_0^t beta)` for betas from 1e-4 to 0.02 in 1000 steps: `sqrt(abar_t)` in the limit of many steps, within
+        5 % of it at every t (largest at t = 999), for whole and fractional t. Networks were trained with this very form.
+        """
         t = timestep.float().reshape(-1, 1, 1, 1)
         return torch.exp(-0.5 * (1e-4 * t + 0.5 * (0.02 - 1e-4) / 1000 * t**2))
 

@@ -2,13 +2,16 @@
 
 import json
 
+import diffusers
 import pytest
 import torch
+from diffusers.training_utils import EMAModel
 from safetensors.torch import load_file, save_file
-from tiny import WIDTH, same_weights, tiny_encoder, tiny_unet
+from tiny import WIDTH, random_clips, random_tokens, same_weights, tiny_encoder, tiny_unet
+from tiny_baselines import tiny_baseline
 
 
-@pytest.fixture(params=[tiny_encoder, tiny_unet], ids=["encoder", "unet"])
+@pytest.fixture(params=[tiny_encoder, tiny_unet, tiny_baseline], ids=["encoder", "unet", "baseline"])
 def model(request):
     return request.param()
 
@@ -17,6 +20,14 @@ def model(request):
 def saved(model, tmp_path):
     model.save_pretrained(tmp_path)
     return tmp_path
+
+
+def answer(model):
+    """What a model says of clips, whichever it is."""
+    clips, (static, dynamic) = random_clips(), random_tokens()
+    if isinstance(model, diffusers.UNet2DConditionModel):
+        return model(clips, 5, static=static, dynamic=dynamic).sample
+    return getattr(model, "encode", model)(clips).dynamic
 
 
 def own_config(model):
@@ -46,6 +57,46 @@ def test_a_saved_model_comes_back_silently_with_its_configuration(model, saved, 
 
 def test_a_model_is_loaded_in_half_precision_on_request(model, saved):
     assert type(model).from_pretrained(saved, torch_dtype=torch.bfloat16).dtype == torch.bfloat16
+
+
+def test_a_model_is_quantised_while_loading_saved_and_loaded_again(model, saved, tmp_path):
+    pytest.importorskip("torchao")
+    from torchao.quantization import Int8WeightOnlyConfig
+
+    config = diffusers.TorchAoConfig(Int8WeightOnlyConfig())
+    quantised = type(model).from_pretrained(saved, quantization_config=config, torch_dtype=torch.float32)
+    weights = {type(parameter.data).__name__ for parameter in quantised.parameters()} - {"Tensor"}
+    assert weights == {"Int8Tensor"} and quantised.is_quantized
+    quantised.save_pretrained(tmp_path / "int8")
+    again = type(model).from_pretrained(tmp_path / "int8", torch_dtype=torch.float32)
+    with torch.no_grad():
+        exact, rounded, reloaded = map(answer, (model, quantised, again))
+    assert torch.equal(rounded, reloaded)
+    assert 0 < (rounded - exact).norm() < 0.1 * exact.norm()
+
+
+def test_an_average_of_weights_is_saved_and_goes_on_where_it_was(model, tmp_path):
+    average = EMAModel(model.parameters(), decay=0.9, model_cls=type(model), model_config=model.config)
+    average.optimization_step = 7
+    average.save_pretrained(tmp_path)
+    again = EMAModel.from_pretrained(tmp_path, type(model))
+    assert (again.decay, again.optimization_step) == (0.9, 7)
+    assert all(map(torch.equal, again.shadow_params, average.shadow_params))
+    assert same_weights(type(model).from_pretrained(tmp_path), model)
+
+
+def test_a_model_is_loaded_from_shards_and_onto_devices(model, tmp_path):
+    model.save_pretrained(tmp_path, max_shard_size="100KB")
+    assert len(list(tmp_path.glob("*.safetensors"))) > 1
+    loaded = type(model).from_pretrained(tmp_path, device_map="auto", max_memory={"cpu": "1GB"})
+    assert same_weights(loaded, model) and loaded.hf_device_map
+
+
+@pytest.mark.parametrize("name", ["gone", "examples/gone", "./gone", "a/b/c", "~/gone here"])
+def test_a_folder_that_does_not_exist_is_called_so(model, name):
+    with pytest.raises(OSError, match=r"There is no folder '.*gone.*|There is no folder 'a/b/c' in ") as error:
+        type(model).from_pretrained(name)
+    assert "owner/name" in str(error.value) and "stacktrace" not in str(error.value)
 
 
 def test_the_loading_report_is_returned_on_request(model, saved):

@@ -74,8 +74,19 @@ def test_motion_is_relative_to_the_chosen_frame():
 
 @pytest.mark.parametrize("static_frame", [3, 4, -4])
 def test_a_static_frame_outside_the_clip_is_refused(static_frame):
+    encoder, clips = tiny_encoder(), random_clips(1, 3)
     with pytest.raises(ValueError, match=f"`static_frame` is {static_frame}, but the clip has 3 frames"):
-        tiny_encoder()(random_clips(1, 3), static_frame)
+        encoder(clips, static_frame)
+    with pytest.raises(ValueError, match=f"`static_frame` is {static_frame}, but the clip has 3 frames"):
+        encoder.encode_dynamic(encoder.encode_frames(clips), static_frame)
+
+
+@pytest.mark.parametrize("first_frame", ["context", "null", "zero"])
+def test_frames_are_counted_from_the_end_by_every_method(first_frame):
+    encoder, clips = tiny_encoder(first_frame=first_frame), random_clips(1, 3)
+    last = encoder.encode_dynamic(encoder.encode_frames(clips), -1)
+    assert torch.equal(last, encoder.encode_dynamic(encoder.encode_frames(clips), 2))
+    assert torch.equal(last, encoder(clips, -1).dynamic)
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 16, 16), (2, 0, 3, 16, 16), (2, 3, 1, 16, 16), (2, 3, 3, 16, 8)])

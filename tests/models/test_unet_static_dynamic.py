@@ -2,6 +2,7 @@
 
 import itertools
 
+import diffusers
 import pytest
 import torch
 from diffusers.models.attention_processor import AttnProcessor2_0
@@ -95,6 +96,42 @@ def test_a_cached_context_and_stock_attention_give_the_same(extras):
     unet.set_attn_processor(AttnProcessor2_0())
     assert unet.cache_context(context) is context
     torch.testing.assert_close(unet(clips, TIMES, context).sample, plain, rtol=0, atol=1e-5)
+
+
+def test_the_context_is_projected_once_for_all_steps():
+    unet, clips = tiny_unet(), random_clips().flatten(0, 1)
+    cache = unet.cache_context(unet.context(*random_tokens()))
+    first = unet(clips, 5, cache).sample
+    for layer in (module for name, module in unet.named_modules() if name.endswith(".attn2")):
+        layer.to_k.forward = layer.to_v.forward = None  # a second projection would fail
+    assert torch.equal(unet(clips, 5, cache).sample, first)
+
+
+STOCK_ATTENTION = {
+    "sliced": lambda unet: unet.set_attention_slice("auto"),
+    "fused": lambda unet: unet.fuse_qkv_projections(),
+    "one processor": lambda unet: unet.set_attn_processor(AttnProcessor2_0()),
+    "processors one by one": lambda unet: unet.set_attn_processor(dict(unet.attn_processors)),
+}
+
+
+@pytest.mark.parametrize("change", STOCK_ATTENTION)
+def test_the_default_processors_come_back_whatever_was_installed(change):
+    unet, clips, tokens = tiny_unet(), random_clips(), random_tokens()
+    expected = {name: type(processor) for name, processor in unet.attn_processors.items()}
+    plain = predict(unet, clips, *tokens)
+    STOCK_ATTENTION[change](unet)
+    torch.testing.assert_close(predict(unet, clips, *tokens), plain, rtol=0, atol=1e-5)
+    unet.set_default_attn_processor()
+    assert {name: type(processor) for name, processor in unet.attn_processors.items()} == expected
+    torch.testing.assert_close(predict(unet, clips, *tokens), plain, rtol=0, atol=1e-6)
+
+
+def test_the_input_shrinks_by_nearly_the_root_of_abar():
+    abar = diffusers.DDPMScheduler(beta_start=1e-4, beta_end=0.02).alphas_cumprod
+    ratio = DiViDUNet2DConditionModel._shrinkage(torch.arange(1000)).flatten() / abar.sqrt()
+    error = (ratio - 1).abs()
+    assert error.argmax() == 999 and 0.04 < error[999] < 0.05 and error[500] < 0.01
 
 
 def test_the_gate_is_the_weight_of_the_static_token():
