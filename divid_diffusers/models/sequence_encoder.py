@@ -79,9 +79,8 @@ class DiViDSequenceEncoder(StrictLoadingMixin, ModelMixin, ConfigMixin):
             attention like any other. `"null"`: a learned token that does not depend on the clip. `"noise"`: its residual is
             N(0, I) while training and 0 at evaluation (DBSE's way). `"zero"`: it is subtracted from all tokens, `d_i - d_1`, so that
             what is the same in all frames, as an identity is, cannot be in d. Our choice: the paper does not say.
-        residual (`bool`): r_i = z_i - z_1, the paper's form. Without it, r_i = z_i (our choice): train it with another frame for s than
-            those that are denoised, so that the pose in s is useless, and with a disguise of the frames that d is read from, so
-            that looks are.
+        residual (`bool`): r_i = z_i - z_1, the paper's form. Without it, r_i = z_i (our choice): nothing but the augmentation of the
+            clip that d is read from then keeps looks out of d.
     """
 
     _supports_gradient_checkpointing = True

@@ -34,6 +34,7 @@ class DiViDPipeline(WholeSavingMixin, DiffusionPipeline):
 
     Motion is encoded relative to the static frame, whose pose is therefore part of the static token: a swap shows the
     donor's motion as seen from *its* first frame, performed from the pose of the static clip's static frame.
+    Where `encoder.config.residual` is False, motion is the poses themselves, and the static frame gives only who performs them.
 
     Args:
         encoder ([`DiViDSequenceEncoder`]), unet ([`DiViDUNet2DConditionModel`]): the two trained parts.

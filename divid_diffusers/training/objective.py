@@ -67,14 +67,11 @@ def objective(
 ) -> Objective:
     """L = L_DDPM + lambda L_orth (equation 5), with what `args` adds to it, for clips `(B, N, C, H, W)` in [-1, 1]."""
     static_clips, dynamic_clips = clips, None
-    static_frame = take_frames(clips, noise.static_frame[:, None])
-    if args.static_frame == "random":
-        static_clips, dynamic_clips = static_frame, clips
     if args.dynamic_recolour or args.dynamic_stretch:
         dynamic_clips = stretch(recolour(clips, noise.colour, noise.shade), noise.stretch)
     if args.static_mirror:
         dynamic_clips = clips if dynamic_clips is None else dynamic_clips
-        static_clips = torch.where(noise.mirror[:, None, None, None, None], static_clips.flip(-1), static_clips)
+        static_clips = torch.where(noise.mirror[:, None, None, None, None], clips.flip(-1), clips)
     chosen = take_frames(clips, noise.frames)
     noisy = noise_scheduler.add_noise(chosen, noise.noise, noise.timesteps)
     last_timestep = noise_scheduler.config.num_train_timesteps - 1 if args.invariance_weight else None
@@ -82,7 +79,7 @@ def objective(
 
     abar = noise_scheduler.alphas_cumprod.to(clips.device)[noise.timesteps]
     target = losses.target(args.prediction_type, chosen, noise.noise.expand_as(chosen), abar)
-    pixel_weight = losses.motion_weight(chosen, static_frame, args.motion_weight) if args.motion_weight else 1.0
+    pixel_weight = losses.motion_weight(chosen, clips[:, :1], args.motion_weight) if args.motion_weight else 1.0
     per_clip = losses.ddpm_loss(prediction, target, pixel_weight, args.huber_scale)
     loss_ddpm = per_clip.mean()
     if args.snr_gamma is not None:

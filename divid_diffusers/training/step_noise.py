@@ -18,7 +18,6 @@ class StepNoise:
         colour (`(B, C, C)`), shade (`(B, C)`), stretch (`(B, 2)`): the augmentation of the clip that d is read from.
         static (`(B, S)`): the noise that the bottleneck adds to s; zero without one.
         mirror (`(B,)`): clips whose s is read from a mirrored frame.
-        static_frame (`(B,)`): the frame of each clip that s is read from.
     """
 
     timesteps: torch.Tensor
@@ -31,7 +30,6 @@ class StepNoise:
     stretch: torch.Tensor
     static: torch.Tensor
     mirror: torch.Tensor
-    static_frame: torch.Tensor
 
     def to(self, device: torch.device) -> "StepNoise":
         return StepNoise(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
@@ -82,5 +80,4 @@ def draw(
         stretch=(1 + args.dynamic_stretch * normal(total, 2)).clamp(0.5, 2)[mine],
         static=normal(total, static_dim)[mine] * bool(args.static_bottleneck),
         mirror=(uniform(total) < 0.5 * args.static_mirror)[mine],
-        static_frame=((uniform(total) * args.num_frames).long() * (args.static_frame == "random"))[mine],
     )

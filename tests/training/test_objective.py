@@ -120,26 +120,6 @@ def test_half_of_the_static_frames_are_mirrored_and_no_dynamic_one():
     assert torch.equal(seen["dynamic"], clips)
 
 
-def test_s_may_be_read_from_any_frame_and_d_still_from_all():
-    args = parse_args(["--num_frames", "3", "--train_batch_size", "600", "--static_frame", "random"])
-    drawn = step_noise.draw(args, 0, 0, 0, 1, 1, 1, 1, 1000).static_frame
-    assert all(150 < (drawn == frame).sum() < 250 for frame in range(3))
-    clips, seen = random_clips(batch=2, frames=3), {}
-
-    def model(static_clips, dynamic_clips, noisy, noise, last_timestep):
-        seen.update(static=static_clips, dynamic=dynamic_clips)
-        return noisy, *random_tokens(), None
-
-    for flags, static in ([], clips), (["--static_frame", "random"], clips[[0, 1], [2, 1]][:, None]):
-        args = parse_args(["--num_frames", "3", "--train_batch_size", "2", *flags])
-        noise = step_noise.draw(args, 0, 0, 0, 1, 3, SIZE, 16, 1000)
-        if flags:
-            noise = replace(noise, static_frame=torch.tensor([2, 1]))
-        objective(model, clips, noise, SharedNoiseDDPMScheduler(), args)
-        assert torch.equal(seen["static"], static)
-    assert torch.equal(seen["dynamic"], clips)
-
-
 def test_a_bottleneck_sends_s_through_noise_and_charges_for_it():
     plain, narrow = evaluate(), evaluate("--static_bottleneck", "0.01")
     assert torch.equal(plain.rate, narrow.rate) and torch.equal(plain.loss_orth, narrow.loss_orth)

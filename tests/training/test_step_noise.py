@@ -15,7 +15,6 @@ FLAGS = {
     "static_dropout": 0.3,
     "dynamic_dropout": 0.6,
     "static_bottleneck": 1e-4,
-    "static_frame": "random",
 }
 SWITCHES = ["--static_mirror"]
 

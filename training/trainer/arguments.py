@@ -38,8 +38,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--residual",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="Read d from each frame less the static one, so that a swap starts in the static donor's pose; without, d tells the pose "
-        "itself. On in the paper.",
+        help="Read d from each frame less the static one, so that a swap starts in the static donor's pose. Without, d tells the pose "
+        "itself: for clips that start in the middle of a movement. On in the paper.",
     )
     model.add_argument("--static_dropout", type=float, default=0.0, help="How often s is replaced by its null token.")
     model.add_argument("--dynamic_dropout", type=float, default=0.0, help="How often d is replaced by its null token.")
@@ -82,13 +82,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         type=float,
         default=0.0,
         help="Standard deviation of the factors that copy is stretched by. Off in the paper.",
-    )
-    loss.add_argument(
-        "--static_frame",
-        default="first",
-        choices=["first", "random"],
-        help="The frame that training reads s from. A random one shows another pose than the frames to be denoised, which then must come "
-        "from d. The first in the paper.",
     )
     loss.add_argument(
         "--static_mirror",
