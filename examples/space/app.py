@@ -11,7 +11,7 @@ from decoding import DOMAIN, MAX_GUIDANCE, MAX_SEED, MAX_STEPS
 from endpoints import MAX_FRAMES, MAX_GRID, PACE
 from first_results import first_results
 from inputs import FILES, QUIET, clip_input
-from looks import CSS, THEME
+from looks import CSS, NAMES, THEME
 from samples import name_own_examples
 from uploads import MAX_BYTES, MAX_SECONDS
 from waiting import UPDATE_SECONDS, predict_by_work
@@ -174,7 +174,7 @@ def build() -> gr.Blocks:
 
 def main() -> None:
     build().launch(
-        theme=THEME, css=CSS, max_file_size=MAX_BYTES, show_error=True, ssr_mode=False, footer_links=["api"]
+        theme=THEME, css=CSS, js=NAMES, max_file_size=MAX_BYTES, show_error=True, ssr_mode=False, footer_links=["api"]
     )
 
 

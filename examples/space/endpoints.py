@@ -50,7 +50,7 @@ def answering(request: gr.Request):
 
 def said(sentence: str) -> gr.Error:
     """It stays until it is closed: beside it there is nothing that says why there is no result."""
-    return gr.Error(sentence, duration=None, title="No result", print_exception=False)
+    return gr.Error(sentence, duration=None, print_exception=False)
 
 
 def hold(request: gr.Request, *values) -> list:

@@ -7,7 +7,7 @@ CSS = """
 .dark { --color-accent: var(--primary-400); }
 .gradio-container { width: 100% !important; max-width: 1180px !important; margin: 0 auto !important; }
 .preview .html-container, .examples .html-container { padding: 0; }
-.preview .prose, .examples [role=group] { display: flex; flex-wrap: wrap; gap: 6px; justify-content: center; }
+.preview .prose, .examples [role=group] { display: flex; flex-wrap: wrap; gap: 4px; justify-content: center; }
 .preview .prose > * { margin: 0; }
 .preview img { width: 200px; image-rendering: pixelated; }
 .preview img:not(:only-of-type) { width: 80px; }
@@ -15,7 +15,7 @@ CSS = """
 .refusal { border-color: #dc2626; }
 .examples button { padding: 0; border: 2px solid transparent; border-radius: 4px; cursor: pointer; }
 .examples button:hover, .examples button:focus-visible { border-color: var(--color-accent); }
-.examples img { display: block; width: 44px; height: 44px; image-rendering: pixelated; }
+.examples img { display: block; width: 36px; height: 36px; image-rendering: pixelated; }
 .result video, .result img { max-height: 50vh; object-fit: contain; image-rendering: pixelated; }
 .result .error { display: none; }  /* the bare word: the sentence stands in its own box */
 
@@ -37,6 +37,11 @@ CSS = """
     .result video, .result img { max-height: 30vh; }
 }
 """
+# Gradio makes a picture a button without a name.
+NAMES = """() => new MutationObserver(() => {
+    for (const button of document.querySelectorAll(".result button:has(> .image-frame):not([aria-label])"))
+        button.setAttribute("aria-label", button.closest(".result").querySelector("[data-testid=block-label]")?.innerText || "Result");
+}).observe(document.body, {childList: true, subtree: true})"""
 THEME = gr.themes.Soft(
     font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
 ).set(

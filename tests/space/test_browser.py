@@ -168,7 +168,7 @@ def test_two_clips_are_uploaded_and_swapped_and_the_answer_plays(browser, server
             page.wait_for_function("!document.querySelector('#swap_motion .file-preview')")
     page.locator("#swap_button").click()
     page.get_by_text("There is no motion clip yet").wait_for()
-    assert page.get_by_text("Error", exact=True).locator("visible=true").count() == 0
+    assert page.locator("#swap_result").get_by_text("Error", exact=True).locator("visible=true").count() == 0
     assert [url for url in requested if not url.startswith((server.url, "data:", "blob:"))] == []
 
     kept = [path for path in server.files() if path.name in ("person.mp4", "motion.mp4") or "results" in path.parts]
