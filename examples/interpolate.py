@@ -1,4 +1,4 @@
-"""From one person to another while the motion stays: `python examples/interpolate.py [CLIP CLIP]`, without clips of two puppets."""
+"""From one person to another while the motion stays, or as you like it: `python examples/interpolate.py [CLIP CLIP]`, without clips of two puppets."""
 
 import argparse
 from pathlib import Path
@@ -24,9 +24,15 @@ pipe = DiViDPipeline.from_pretrained(args.model)
 puppets = Puppets(2, split="test")
 first, second = args.clips or (puppets[i]["frames"] for i in range(2))
 generator = torch.Generator().manual_seed(0)
-between = pipe.interpolate(
-    first, second, factor=args.factor, num_clips=args.num_clips, generator=generator, output_type="np"
-).frames
+options = {"generator": generator, "output_type": "np"}
+if args.factor == "both":  # tokens are tensors: whatever the pipeline does not offer is done with them
+    one, other = (pipe.encode(clip) for clip in (first, second))
+    weight = torch.linspace(0, 1, args.num_clips)
+    static = torch.lerp(one.static, other.static, weight[:, None])
+    dynamic = torch.lerp(one.dynamic, other.dynamic, weight[:, None, None])
+    between = pipe(static, dynamic, **options).frames
+else:
+    between = pipe.interpolate(first, second, factor=args.factor, num_clips=args.num_clips, **options).frames
 
 Path(args.output).parent.mkdir(parents=True, exist_ok=True)
 side_by_side = np.concatenate(list(between), axis=2)  # (frames, height, clips * width, channels)

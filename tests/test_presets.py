@@ -1,5 +1,7 @@
 """The presets build parts that fit together, for any kind of frame."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -34,3 +36,42 @@ def test_fields_of_the_unet_can_be_set_and_the_scheduler_follows():
 def test_an_unknown_preset_is_refused():
     with pytest.raises(ValueError, match="There is no preset 'huge': choose one of paper, tiny"):
         build_models("huge")
+
+
+def test_the_model_card_describes_the_presets_as_they_are_built():
+    card = (Path(__file__).parents[1] / "model_card.md").read_text()
+    table = card[card.index("`tiny` preset |") : card.index("The trainer adds")]
+    rows = {
+        cells[1]: {"paper": cells[2], "tiny": cells[4]}
+        for cells in map(split_row, table.splitlines()[2:])
+        if cells[1:]
+    }
+    for preset in ("paper", "tiny"):
+        with torch.device("meta"):
+            encoder, unet = (model.config for model in build_models(preset))
+            pipe = build_pipeline(preset)
+        said = {part: row["paper"] if row[preset] == "the same" else row[preset] for part, row in rows.items()}
+        on_off = {True: "on", False: "off"}
+        assert said["frames"].startswith(f"{encoder.sample_size}×{encoder.sample_size}")
+        assert widths(encoder.block_out_channels) in said["image encoder"]
+        assert f"{encoder.latent_channels} channels" in said["image encoder"]
+        assert all(str(n) in said["static encoder"] for n in (encoder.static_hidden_dim, encoder.static_dim))
+        assert f"{encoder.lstm_hidden_dim} per direction" in said["dynamic encoder"]
+        assert f"{encoder.num_attention_heads}-head" in said["dynamic encoder"].replace(" heads", "-head")
+        assert f'"{encoder.first_frame}"' in said["first frame"]
+        assert widths(unet.block_out_channels) in said["UNet"]
+        assert f"width {unet.cross_attention_dim}" in said["context of a frame"]
+        assert said["token modulation, position embedding"] == on_off[unet.token_modulation]
+        assert unet.token_modulation == unet.position_embedding
+        assert said["pixel shortcut, shrunk input"] == on_off[encoder.pixel_shortcut or unet.shrink_input]
+        assert (said["prediction"], unet.prediction_type) == ("ε", "epsilon")
+        assert isinstance(pipe.scheduler, SharedNoiseDDPMScheduler)
+        assert said["sampler"].startswith(f"DDPM, {pipe.config.num_inference_steps} steps")
+
+
+def split_row(line):
+    return [cell.strip() for cell in line.split("|")]
+
+
+def widths(numbers):
+    return "widths " + ", ".join(map(str, numbers))

@@ -85,7 +85,7 @@ def objective(
     if args.snr_gamma is not None:
         loss_ddpm = (losses.min_snr_weight(args.prediction_type, abar, args.snr_gamma) * per_clip).mean()
     loss_orth = torch.zeros_like(loss_ddpm)
-    if static.shape[-1] == dynamic.shape[-1]:
+    if args.orthogonality_weight or static.shape[-1] == dynamic.shape[-1]:  # widths that differ have none
         loss_orth = losses.orthogonality_loss(static, dynamic)
     loss = loss_ddpm + args.orthogonality_weight * loss_orth
     rate = losses.static_rate(static)

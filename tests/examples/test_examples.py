@@ -42,6 +42,14 @@ def test_pictures(name, tmp_path, monkeypatch):
     assert frames(target) == 10
 
 
+@pytest.mark.parametrize("factor", ["static", "dynamic", "both"])
+def test_interpolate_in_every_factor_it_offers(factor, tmp_path, monkeypatch):
+    flags = ["--factor", factor, "--num_clips=2", "--output", tmp_path / "clip.gif"]
+    run("interpolate", *flags, monkeypatch=monkeypatch)
+    with Image.open(tmp_path / "clip.gif") as clip:
+        assert clip.size == (128, 64) and clip.n_frames == 10
+
+
 def test_reconstruct_a_clip_of_ones_own(tmp_path, monkeypatch):
     write_video(tmp_path / "clip.mp4", Puppets(1, num_frames=7)[0]["frames"].permute(0, 2, 3, 1).numpy())
     run("reconstruct", tmp_path / "clip.mp4", "--output", tmp_path / "clip.gif", monkeypatch=monkeypatch)
