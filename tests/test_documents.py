@@ -31,7 +31,7 @@ DOCUMENTS = [
     )
     if path.exists()
 ]
-NOT_OURS = ("echo", "hf", "pip")  # and `python -m pytest`
+NOT_OURS = ("echo", "hf", "make", "pip")  # and `python -m pytest`
 
 
 def blocks(language):
@@ -120,6 +120,8 @@ def test_commands_name_what_exists(document, block, folder):
             words = words[1:]
         if words[0] == "divid":
             cli.parse_args(words[1:])
+        if words[0] == "make":
+            assert f"\n{words[1]}:" in (ROOT / "Makefile").read_text(), f"{document.name} names make {words[1]}"
         scripts = [word for word in words if word.endswith(".py") and not word.startswith("-")]
         assert scripts or words[0] in ("divid", *NOT_OURS) or words[1] == "-m", f"{document.name}: {' '.join(words)}"
         for script in scripts:
