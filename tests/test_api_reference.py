@@ -3,11 +3,13 @@
 import importlib.util
 import inspect
 import re
+import textwrap
 from pathlib import Path
 
 import pytest
 
 import divid_diffusers
+from divid_diffusers.models.judge import ClipJudge
 
 
 ROOT = Path(__file__).parents[1]
@@ -24,6 +26,37 @@ def test_every_public_name_and_method_of_ours_is_documented(name):
         ours = getattr(function, "__module__", "").startswith("divid_diffusers")
         if ours and not method.startswith("_"):
             assert inspect.getdoc(function), f"{name}.{method} has no docstring"
+
+
+USED = [getattr(divid_diffusers, name) for name in PUBLIC if inspect.isclass(getattr(divid_diffusers, name))] + [
+    ClipJudge
+]
+USAGES = {
+    used.__name__: textwrap.dedent(block)
+    for used in USED
+    for block in re.findall(r"^ *```python\n(.*?)```", used.__doc__ or "", re.M | re.S)
+    if used.__module__.startswith("divid_diffusers")
+}
+
+
+def test_each_main_class_shows_its_use():
+    assert set(USAGES) >= {
+        "ClipJudge",
+        "ClipProcessor",
+        "DBSE",
+        "DiViDPipeline",
+        "DiViDSequenceEncoder",
+        "DiViDUNet2DConditionModel",
+        "SPYL",
+        "SharedNoiseDDPMScheduler",
+    }
+
+
+@pytest.mark.parametrize("name", USAGES)
+def test_what_a_class_shows_runs(name, tmp_path, monkeypatch):
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    monkeypatch.chdir(tmp_path)
+    exec(compile(USAGES[name], name, "exec"), {})
 
 
 @pytest.fixture(scope="module")

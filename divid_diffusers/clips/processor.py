@@ -30,7 +30,19 @@ BATCH_HINT = ": this is a batch of clips, pass one of them, such as `frames[0]`"
 
 
 class ClipProcessor:
-    """Turns clips into model input and model output into clips. It has no state: sizes come with each call."""
+    """
+    Turns clips into model input and model output into clips. It has no state: sizes come with each call.
+
+    ```python
+    import torch
+
+    from divid_diffusers import ClipProcessor
+
+    processor = ClipProcessor()
+    (clip,) = processor.preprocess(torch.rand(12, 3, 90, 120), size=64)  # or a path: (12, 3, 64, 64) in [-1, 1]
+    images = processor.postprocess(clip[None])[0]  # twelve PIL images
+    ```
+    """
 
     def preprocess(
         self,

@@ -24,6 +24,18 @@ class DBSE(SequentialVAE):
     When tokens are read, not trained, r_1 is 0 instead of noise, so that they are a function of the clip (our choice). Sources:
     Berman et al. 2024, arXiv:2406.18131, method; the loss of DiViD's form Gheisari and Genovesio 2025, arXiv:2507.13934,
     experiments, which has one reconstruction term, so the extra one for the first frame is left out there (our reading).
+
+    ```python
+    import torch
+
+    from divid_diffusers import build_baseline
+
+    model = build_baseline("dbse")
+    clips = torch.rand(2, 8, 3, 64, 64) * 2 - 1
+    tokens = model.encode(clips)
+    swapped = model.decode(tokens.static, tokens.dynamic.flip(0))  # (2, 8, 3, 64, 64) in [-1, 1]
+    loss = model.loss(clips, model.draw_noise(2, 8))["loss"]
+    ```
     """
 
     loss_weights = {

@@ -23,6 +23,16 @@ class ClipJudge(StrictLoadingMixin, ModelMixin, ConfigMixin):
     that of the field's judges (Bai et al. 2021, C-DSVAE, arXiv:2110.12091, experiments); it is trained on real training clips only, and carries its accuracy
     on real held-out clips in its config, without which a score it gives means little.
 
+    ```python
+    import torch
+
+    from divid_diffusers.models.judge import ClipJudge
+
+    judge = ClipJudge.from_pretrained("examples/judge-sprites")
+    probabilities = judge.predict(torch.rand(2, 8, 3, 64, 64))  # of every class, for each factor: here (2, 6) for "hair"
+    told = [judge.config.factors["hair"][index] for index in probabilities["hair"].argmax(1)]
+    ```
+
     Args:
         factors (`dict[str, list[str]]`): for every factor the names of its classes, in the order of the labels.
         in_channels, sample_size (`int`): of a frame.

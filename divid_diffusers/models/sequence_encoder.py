@@ -58,6 +58,16 @@ class DiViDSequenceEncoder(StrictLoadingMixin, ModelMixin, ConfigMixin):
     `residual=False`, r_i = z_i and `d` tells the pose itself. Source: the paper's "sequence encoder"; what it leaves open is a
     field below, marked "our choice".
 
+    ```python
+    import torch
+
+    from divid_diffusers import build_models
+
+    encoder, unet = build_models("tiny")
+    tokens = encoder(torch.rand(2, 10, 3, 64, 64) * 2 - 1)  # frames in [-1, 1]
+    tokens.static.shape, tokens.dynamic.shape  # (2, 64), (2, 10, 64)
+    ```
+
     Args:
         sample_size (`int`): height and width of a frame in pixels.
         in_channels (`int`): 3 for RGB, 1 for grey or depth.

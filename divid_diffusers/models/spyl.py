@@ -33,6 +33,17 @@ class SPYL(SequentialVAE):
     being the negatives. That makes a step about four times as long: the pool is encoded and decoded without gradients (our
     choice), the positives with. Sources: Naiman et al. 2023, arXiv:2305.15924, method; Gheisari and Genovesio 2025,
     arXiv:2507.13934, experiments, which lists no term of the method's own, without which it would not be this method (our reading).
+
+    ```python
+    import torch
+
+    from divid_diffusers import build_baseline
+
+    model = build_baseline("spyl")
+    tokens = model.encode(torch.rand(2, 8, 3, 64, 64) * 2 - 1)
+    swapped = model.decode(tokens.static, tokens.dynamic.flip(0))  # (2, 8, 3, 64, 64) in [-1, 1]
+    new_motion = model.decode(tokens.static, model.sample_dynamic(2, num_frames=8))
+    ```
     """
 
     loss_weights = {

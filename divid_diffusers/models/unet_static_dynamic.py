@@ -92,6 +92,17 @@ class DiViDUNet2DConditionModel(StrictLoadingMixin, UNet2DConditionModel):
     blocks change the resolution. Multipliers and heads are EncDiff's (Yang et al. 2024, arXiv:2402.09712), whose decoder has
     each of these switches.
 
+    ```python
+    import torch
+
+    from divid_diffusers import build_models
+
+    encoder, unet = build_models("tiny")
+    tokens = encoder(torch.rand(2, 10, 3, 64, 64) * 2 - 1)
+    noisy, timesteps = torch.randn(2, 10, 3, 64, 64), torch.tensor([10, 900])  # one t per clip
+    noise = unet(noisy, timesteps, static=tokens.static, dynamic=tokens.dynamic).sample  # (2, 10, 3, 64, 64)
+    ```
+
     Args:
         sample_size (`int`): height and width of a frame in pixels.
         in_channels, out_channels (`int`): channels of a frame: 3 for RGB, 1 for grey or depth.

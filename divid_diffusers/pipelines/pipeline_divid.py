@@ -36,6 +36,18 @@ class DiViDPipeline(WholeSavingMixin, DiffusionPipeline):
     donor's motion as seen from *its* first frame, performed from the pose of the static clip's static frame.
     Where `encoder.config.residual` is False, motion is the poses themselves, and the static frame gives only who performs them.
 
+    ```python
+    from divid_diffusers import DiViDPipeline, export_clip
+    from divid_diffusers.data.puppets import Puppets
+
+    ann, bob = (clip["frames"] for clip in Puppets(2, split="test"))  # or paths of videos
+    pipe = DiViDPipeline.from_pretrained("examples/divid-puppets-tiny")
+    export_clip(pipe.swap(ann, bob).frames[0], "ann_moves_like_bob.gif")
+
+    tokens = pipe.encode([ann, bob])  # tokens.static (2, S), tokens.dynamic (2, N, D)
+    swapped = pipe(tokens.static, tokens.dynamic.flip(0), output_type="pt").frames  # (2, N, C, H, W) in [0, 1]
+    ```
+
     Args:
         encoder ([`DiViDSequenceEncoder`]), unet ([`DiViDUNet2DConditionModel`]): the two trained parts.
         scheduler ([`SharedNoiseDDPMScheduler`] or any diffusers scheduler): swap it by `from_config`; the noise of a clip

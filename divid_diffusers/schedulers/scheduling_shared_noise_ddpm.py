@@ -60,6 +60,17 @@ class SharedNoiseDDPMScheduler(DDPMScheduler):
     scheduler; [`DiViDPipeline`] keeps the noise shared with all of them.
 
     Source: the paper, "shared noise"; one t and one noise per clip is our reading of it.
+
+    ```python
+    import torch
+
+    from divid_diffusers import SharedNoiseDDPMScheduler
+
+    scheduler = SharedNoiseDDPMScheduler()
+    clips = torch.rand(2, 10, 3, 64, 64) * 2 - 1
+    noise = scheduler.sample_noise(clips)  # the same for all frames of a clip
+    noisy = scheduler.add_noise(clips, noise, timesteps=torch.tensor([10, 900]))
+    ```
     """
 
     def sample_noise(
