@@ -56,6 +56,11 @@ def test_pixels_are_averages_over_areas():
         (b"", "a.mat is an empty file"),
         (b"\x07\x00 not matlab" * 30, "a.mat is not a MATLAB file that can be read, or it is damaged"),
         (mat(d_skel=np.zeros((20, 3, 4))), "a.mat has no variable `d_depth`: is it a file of this modality"),
+        (
+            b"MATLAB 7.3 MAT-file, Platform: GLNXA64".ljust(512) + b"\x89HDF\r\n\x1a\n" + bytes(99),
+            "a.mat is a MATLAB 7.3 file .*v7",
+        ),
+        (b"\x89HDF\r\n\x1a\n" + bytes(99), "a.mat is a MATLAB 7.3 file .HDF5.*save.file, 'd_depth', '-v7'"),
         (mat(d_depth=np.zeros((240, 320))), r"`d_depth` of a.mat is float64 \(240, 320\), but must be"),
         (mat(d_depth=np.zeros((240, 320, 0))), "but must be"),
         (mat(d_depth=np.array(["text"])), "but must be"),
@@ -77,3 +82,30 @@ def test_a_damaged_file_never_escapes_as_another_error():
             read_mat(bytes(content), "d_depth", "a.mat")
         except ValueError as error:
             assert "a.mat" in str(error)
+
+
+def with_type(kind: int, size: int | None = None) -> bytes:
+    """A file whose numbers are said to be an element of another type."""
+    content = bytearray(mat(d_depth=np.zeros((2, 3, 4), np.uint16)))
+    at = content.rindex(np.array([4, 48], "<u4").tobytes())  # uint16, 48 bytes
+    content[at : at + 4] = kind.to_bytes(4, "little")
+    if size is not None:
+        content[at + 4 : at + 8] = size.to_bytes(4, "little")
+    return bytes(content)
+
+
+@pytest.mark.parametrize(
+    "content", [with_type(14, 0), with_type(15, 0), with_type(8), with_type(250), with_type(4, 2**31)]
+)
+def test_a_damaged_tag_does_not_crash_the_process(content):
+    with pytest.raises(ValueError, match="a.mat is not a MATLAB file that can be read, or it is damaged"):
+        read_mat(content, "d_depth", "a.mat")
+
+
+def test_cells_and_structs_beside_the_variable_are_no_damage():
+    others = {
+        "c": np.array([1, "two", np.zeros((2, 2))], object),
+        "s": {"a": 1.0, "b": np.zeros(3)},
+        "z": np.array([1 + 2j]),
+    }
+    assert read_mat(mat(d_depth=np.ones((2, 3)), **others), "d_depth", "a.mat").shape == (2, 3)
