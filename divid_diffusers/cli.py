@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 from . import DiViDPipeline, __version__, export_clip
 from .clips.reading import DEFAULT_FPS, ClipFile, frame_rate
-from .clips.writing import FASTEST, FASTEST_GIF, SLOWEST, check_export, check_writable, written_whole
+from .clips.writing import check_export, check_writable, nearest_rate, written_whole
 
 
 EPILOG = """\
@@ -109,7 +109,7 @@ def decode(pipe: DiViDPipeline, args) -> None:
 def rate_to_write(motion: ClipFile, output: Path) -> float:
     """The motion clip's own, or the nearest that the file takes, which is said."""
     own = frame_rate(motion)
-    rate = min(max(own, SLOWEST), FASTEST_GIF if output.suffix.lower() == ".gif" else FASTEST)
+    rate = nearest_rate(own, output)
     if rate != own:
         print(
             f"divid: {motion.name} has {own} frames a second; {output.name} is written with {rate}.", file=sys.stderr

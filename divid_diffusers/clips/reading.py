@@ -6,13 +6,14 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from .decoding import decoded, open_video, video_frame
 from .download import download, is_url
-from .pictures import frame_seconds, image_frames
+from .pictures import ANIMATED_FORMATS, frame_seconds, image_frames
 from .video import SeekableVideo, on_show
 
 
@@ -135,10 +136,23 @@ def open_source(source: str | Path, name: str) -> Iterator[Frame]:
     return iter(ClipFile(source, name))
 
 
-def frame_rate(source: str | Path | ClipFile) -> float:
-    """Frames per second of a clip, 10 for one without a time of its own."""
-    clip = source if isinstance(source, ClipFile) else ClipFile(source)
-    return clip.fps or DEFAULT_FPS
+def frame_rate(clip: Any) -> float:
+    """Frames per second of a clip, anything that `ClipProcessor.preprocess` takes as one: 10 for one without a time of its own."""
+    if isinstance(clip, (str, Path)):
+        clip = ClipFile(clip)
+    return (clip.fps if isinstance(clip, ClipFile) else None) or DEFAULT_FPS
+
+
+def is_animation(path: Path) -> bool:
+    """Whether a file is an image that moves, by its content; False for one that cannot be decoded."""
+    try:
+        image = ClipFile(path)._image()
+    except ValueError:
+        return False
+    if image is None:
+        return False
+    with image:
+        return image.format in ANIMATED_FORMATS and getattr(image, "is_animated", False)
 
 
 def _pick(frames: Iterator[Frame], indices: Sequence[int]) -> Iterator[Frame]:

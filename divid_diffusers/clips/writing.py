@@ -49,13 +49,21 @@ def check_export(path: str | Path, fps: float = DEFAULT_FPS) -> Path:
     path = Path(path).expanduser()
     if path.suffix.lower() not in SUFFIXES:
         raise ValueError(f"'{path}' must end in .gif, .mp4 or .png.")
-    fastest = FASTEST_GIF if path.suffix.lower() == ".gif" else FASTEST
-    if not SLOWEST <= fps <= fastest:
+    if not SLOWEST <= fps <= fastest(path):
         raise ValueError(
-            f"`fps` is {fps}, but a {path.suffix.lower()} takes from {SLOWEST} to {fastest} frames per second."
+            f"`fps` is {fps}, but a {path.suffix.lower()} takes from {SLOWEST} to {fastest(path)} frames per second."
         )
     check_writable(path)
     return path
+
+
+def nearest_rate(fps: float, path: str | Path) -> float:
+    """The rate nearest to `fps` that a file takes: for the rate of a clip that was read, which nobody chose."""
+    return min(max(fps, SLOWEST), fastest(Path(path)))
+
+
+def fastest(path: Path) -> int:
+    return FASTEST_GIF if path.suffix.lower() == ".gif" else FASTEST
 
 
 def check_writable(path: Path) -> None:
@@ -92,22 +100,27 @@ def _write_gif(images: list[Image.Image], path: Path, fps: float) -> None:
     # Not `Image.save`, which merges equal neighbours: they would be read, and counted, as one frame. GIF counts in hundredths of a
     # second, so ends are rounded, not durations.
     ends = [10 * round(100 * number / fps) for number in range(len(images) + 1)]
-    drawn = None
+    given = shown = None
     with open(path, "wb") as file:
         for image, start, end in zip(images, ends, ends[1:], strict=False):
-            box = (
-                None if drawn is None else ImageChops.difference(drawn, image).getbbox() or (0, 0, 1, 1)
-            )  # what changes
-            drawn = image
-            patch = image.crop(box) if box else image
-            if patch.mode != "L":
-                patch = patch.convert("P", palette=Image.Palette.ADAPTIVE)
-            if not box:
-                header, _ = GifImagePlugin.getheader(patch, info={"loop": 0, "duration": end - start})
-                file.writelines(header)
-            corner = box[:2] if box else (0, 0)
-            file.writelines(GifImagePlugin.getdata(patch, corner, duration=end - start, include_color_table=bool(box)))
+            if given is None:
+                patch, corner = _in_256_colours(image), (0, 0)
+                file.writelines(GifImagePlugin.getheader(patch, info={"loop": 0, "duration": end - start})[0])
+            elif box := ImageChops.difference(given, image).getbbox():  # only what changes
+                patch, corner = _in_256_colours(image.crop(box)), box[:2]
+            else:  # some pixel must be drawn again
+                patch, corner = _in_256_colours(shown.crop((0, 0, 1, 1))), (0, 0)
+            file.writelines(
+                GifImagePlugin.getdata(patch, corner, duration=end - start, include_color_table=given is not None)
+            )
+            shown = image.copy() if given is None else shown
+            shown.paste(patch.convert(image.mode), corner)
+            given = image
         file.write(b";")
+
+
+def _in_256_colours(image: Image.Image) -> Image.Image:
+    return image if image.mode == "L" else image.convert("P", palette=Image.Palette.ADAPTIVE)
 
 
 def _write_strip(images: list[Image.Image], path: Path, fps: float) -> None:

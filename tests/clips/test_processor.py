@@ -12,8 +12,10 @@ import torch
 from PIL import Image
 
 from divid_diffusers.clips import download as clip_download
+from divid_diffusers.clips import reading as clip_reading
 from divid_diffusers.clips.processor import ClipProcessor, crop_and_resize, load_clip
 from divid_diffusers.clips.writing import export_clip
+from divid_diffusers.pipelines.pipeline_output import DiViDPipelineOutput
 
 
 processor = ClipProcessor()
@@ -250,6 +252,8 @@ def frames(*shape, value=0.5, dtype=np.float32):
     "given, error, message",
     [
         ("no/such/clip.mp4", FileNotFoundError, "no file or folder 'no/such/clip.mp4'"),
+        ("", ValueError, "The path of the clip is empty"),
+        ([""], ValueError, "The path of the clip is empty"),
         ([], ValueError, "list of frames or clips is empty"),
         ([[], []], ValueError, "clip 0 of the batch has no frames"),
         (frames(0, 8, 8, 3), ValueError, "the clip has no frames"),
@@ -386,6 +390,31 @@ def test_urls(server, clip, tmp_path, monkeypatch):
         load_clip(f"{server}/clip.mkv")
 
 
+@pytest.mark.parametrize(
+    "url",
+    ["http://[::1/a.mp4", "http:///a.mp4", "http://127.0.0.1:port/a.mp4", "https://a..b/é.mp4", "http://é..b/a.mp4"],
+)
+def test_a_url_that_is_none_is_named(url):
+    with pytest.raises(ValueError, match="Could not download '" + url.replace("[", r"\[")):
+        load_clip(url)
+
+
+def test_a_url_with_letters_and_spaces_is_sent_as_browsers_do(server, clip, tmp_path):
+    write_video(tmp_path / "Zoë läuft 1%.mkv", clip, "ffv1", "bgr0")
+    for name in ("Zoë läuft 1%25.mkv?ä=ö#é", "Zo%C3%AB%20l%C3%A4uft%201%25.mkv"):
+        assert len(load_clip(f"{server}/{name}")) == 5
+    request = clip_download._in_ascii("https://bücher.example:8000/é b?q=ü&p=%20#x")
+    assert request == "https://xn--bcher-kva.example:8000/%C3%A9%20b?q=%C3%BC&p=%20#x"
+
+
+def test_a_url_is_fetched_once_for_frames_and_time(server, clip, tmp_path, monkeypatch):
+    write_video(tmp_path / "clip.mkv", clip, "ffv1", "bgr0")
+    asked, download = [], clip_reading.download
+    monkeypatch.setattr(clip_reading, "download", lambda url, path: asked.append(url) or download(url, path))
+    file = clip_reading.ClipFile(f"{server}/clip.mkv")
+    assert len(load_clip(file)) == 5 and file.fps == 10 and len(list(file.at_rate(5))) == 2 and len(asked) == 1
+
+
 # ------------------------------------------------------------------------------------------------------------- export
 
 
@@ -400,6 +429,28 @@ def test_gif_keeps_grey_exactly_and_colour_closely(clip, smooth_clip, tmp_path):
     path = export_clip(smooth_clip, tmp_path / "colour.gif", fps=20)
     assert Image.open(path).info["duration"] == 50 and Image.open(path).info["loop"] == 0
     assert np.abs(np.stack(load_clip(path)).astype(int) - smooth_clip).mean() < 6
+
+
+@pytest.mark.parametrize("held", [[0] * 6 + [1] * 6, [0] * 12, [0, 1, 1, 1, 0, 0]], ids=str)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_gif_keeps_frames_that_are_held(clip, tmp_path, held, channels):
+    path = export_clip(clip[held][..., :channels], tmp_path / "a.gif", fps=12)
+    read = np.stack([np.asarray(image) for image in load_clip(path)])
+    assert len(read) == len(held) and abs(clip_reading.ClipFile(path).fps - 12) < 0.4
+    for i in range(1, len(held)):
+        assert np.array_equal(read[i], read[i - 1]) == (held[i] == held[i - 1])
+
+
+@pytest.mark.parametrize(
+    "name, fps",
+    [("a.mp4", fps) for fps in (0.01, 0.3, 12.5, 23.976, 29.97, 60, 1000)]
+    + [("a.gif", fps) for fps in (0.01, 0.3, 7, 24, 29.97, 45, 50)],
+)
+def test_a_clip_plays_at_the_rate_asked_for(tmp_path, name, fps):
+    frames = np.repeat(np.arange(40, dtype=np.uint8)[:, None, None, None] * 6, 16, axis=1).repeat(16, axis=2)
+    path = export_clip(frames if fps > 0.1 else frames[:3], tmp_path / name, fps=fps)
+    # A GIF rounds the end of each frame to a hundredth of a second, not its length.
+    assert clip_reading.ClipFile(path).fps == pytest.approx(fps, rel=0.01)
 
 
 @pytest.mark.parametrize(
@@ -460,9 +511,27 @@ def test_export_refuses(clip, tmp_path):
     for arguments, error, message in [
         ((clip, tmp_path / "a.xyz"), ValueError, "must end in .gif, .mp4 or .png"),
         ((clip, tmp_path / "a.mp4", 0), ValueError, "`fps` is 0, but a .mp4 takes from 0.01 to 1000"),
+        ((clip, tmp_path / "a.mp4", 0.001), ValueError, "`fps` is 0.001"),
+        ((clip, tmp_path / "a.gif", 0.001), ValueError, "`fps` is 0.001, but a .gif takes from 0.01 to 50"),
+        ((clip, tmp_path / "a.gif", 51), ValueError, "`fps` is 51"),
+        ((clip, tmp_path / "a.mp4", float("nan")), ValueError, "`fps` is nan"),
+        ((clip, "/proc/a.mp4"), OSError, "Cannot write into the folder '/proc'"),
+        (("none.mp4", "/proc/a.mp4"), OSError, "Cannot write"),  # before the clip is looked at
+        (
+            ([images_of(clip)], tmp_path / "a.mp4"),
+            TypeError,
+            r"a batch of clips, pass one of them, such as `frames\[0\]`",
+        ),
+        ((clip[None], tmp_path / "a.mp4"), ValueError, r"such as `frames\[0\]`"),
+        ((torch.zeros(2, 3, 3, 8, 8), tmp_path / "a.mp4"), ValueError, r"such as `frames\[0\]`"),
+        ((["a.mp4", "b.mp4"], tmp_path / "a.mp4"), TypeError, "a batch of clips"),
+        ((DiViDPipelineOutput([images_of(clip)]), tmp_path / "a.mp4"), TypeError, r"such as `.frames\[0\]`"),
         ((clip, tmp_path / "none" / "a.mp4"), FileNotFoundError, "no folder '.*none' to write 'a.mp4'"),
         (([], tmp_path / "a.mp4"), ValueError, "has no frames"),
     ]:
         with pytest.raises(error, match=message):
             export_clip(*arguments)
     assert os.listdir(tmp_path) == []
+    (tmp_path / "folder.mp4").mkdir()
+    with pytest.raises(IsADirectoryError, match="folder.mp4' is a folder: name a file in it"):
+        export_clip("none.mp4", tmp_path / "folder.mp4")
