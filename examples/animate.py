@@ -8,6 +8,8 @@ from PIL import Image
 
 from divid_diffusers import DiViDPipeline, export_clip
 from divid_diffusers.data.puppets import MOTIONS, Puppets
+from divid_diffusers.clips.reading import frame_rate
+from divid_diffusers.clips.writing import check_export, nearest_rate
 
 
 parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
@@ -18,6 +20,11 @@ parser.add_argument("--output", default="outputs/animation.gif")
 args = parser.parse_args()
 if args.picture and not args.clip:
     parser.error("A picture needs a clip that says how it shall move.")
+try:
+    Path(args.output).expanduser().parent.mkdir(parents=True, exist_ok=True)
+    output = check_export(args.output)  # before anything is decoded
+except (ValueError, OSError) as error:
+    parser.error(str(error))
 
 pipe = DiViDPipeline.from_pretrained(args.model)
 puppets = Puppets(30, split="test")
@@ -27,6 +34,5 @@ if not picture:
     driving = next(clip for clip in puppets if clip["action"] == MOTIONS.index("jumping_jack"))["frames"]
 animated = pipe.animate(picture, driving, generator=torch.Generator().manual_seed(0)).frames[0]
 
-Path(args.output).parent.mkdir(parents=True, exist_ok=True)
-export_clip(animated, args.output)
-print(f"Look at {args.output}.")
+export_clip(animated, output, nearest_rate(frame_rate(driving), output))
+print(f"Look at {output}.")

@@ -12,7 +12,7 @@ import torch
 from tqdm.auto import tqdm
 
 from divid_diffusers import DiViDPipeline
-from divid_diffusers.clips.writing import written_whole
+from divid_diffusers.clips.writing import check_writable, written_whole
 
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
@@ -21,8 +21,10 @@ parser.add_argument("output", type=Path, help="A Parquet file; pandas.read_parqu
 parser.add_argument("--model", default=str(Path(__file__).parent / "divid-puppets-tiny"))
 parser.add_argument("--pattern", default="**/*", help="Which files, such as **/*.mp4")
 args = parser.parse_args()
-if not args.output.absolute().parent.is_dir():
-    raise SystemExit(f"There is no folder {args.output.absolute().parent} to write {args.output.name} into.")
+try:
+    check_writable(args.output.absolute())
+except OSError as error:
+    raise SystemExit(str(error)) from None
 files = sorted(path for path in args.folder.glob(args.pattern) if path.is_file())
 if not files:
     raise SystemExit(f"There is no file {args.pattern} in {args.folder}.")
@@ -33,7 +35,7 @@ for path in tqdm(files, unit="clip"):
     try:
         with torch.no_grad():
             tokens = pipe.encode(str(path))
-    except ValueError as error:  # not a clip: the others still are
+    except (ValueError, TypeError, OSError) as error:  # not a clip: the others still are
         print(f"Skipped: {error}")
         continue
     names.append(str(path.relative_to(args.folder)))

@@ -8,6 +8,8 @@ import torch
 
 from divid_diffusers import DiViDPipeline, export_clip
 from divid_diffusers.data.puppets import Puppets
+from divid_diffusers.clips.reading import frame_rate
+from divid_diffusers.clips.writing import check_export, nearest_rate
 
 
 parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
@@ -19,6 +21,11 @@ parser.add_argument("--output", default="outputs/interpolation.gif")
 args = parser.parse_args()
 if len(args.clips) not in (0, 2):
     parser.error(f"Interpolation is between two clips, but {len(args.clips)} were given.")
+try:
+    Path(args.output).expanduser().parent.mkdir(parents=True, exist_ok=True)
+    output = check_export(args.output)  # before anything is decoded
+except (ValueError, OSError) as error:
+    parser.error(str(error))
 
 pipe = DiViDPipeline.from_pretrained(args.model)
 puppets = Puppets(2, split="test")
@@ -34,7 +41,6 @@ if args.factor == "both":  # tokens are tensors: whatever the pipeline does not 
 else:
     between = pipe.interpolate(first, second, factor=args.factor, num_clips=args.num_clips, **options).frames
 
-Path(args.output).parent.mkdir(parents=True, exist_ok=True)
 side_by_side = np.concatenate(list(between), axis=2)  # (frames, height, clips * width, channels)
-export_clip(side_by_side, args.output)
-print(f"Look at {args.output}: {args.num_clips} clips, from the first to the second.")
+export_clip(side_by_side, output, nearest_rate(frame_rate(first), output))
+print(f"Look at {output}: {args.num_clips} clips, from the first to the second.")

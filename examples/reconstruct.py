@@ -7,6 +7,8 @@ import torch
 
 from divid_diffusers import DiViDPipeline, export_clip
 from divid_diffusers.data.puppets import Puppets
+from divid_diffusers.clips.reading import frame_rate
+from divid_diffusers.clips.writing import check_export, nearest_rate
 
 
 parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
@@ -14,6 +16,11 @@ parser.add_argument("clip", nargs="?", help="A video, GIF or folder of frames.")
 parser.add_argument("--model", default=str(Path(__file__).parent / "divid-puppets-tiny"))
 parser.add_argument("--output", default="outputs/reconstruction.gif")
 args = parser.parse_args()
+try:
+    Path(args.output).expanduser().parent.mkdir(parents=True, exist_ok=True)
+    output = check_export(args.output)  # before anything is decoded
+except (ValueError, OSError) as error:
+    parser.error(str(error))
 
 pipe = DiViDPipeline.from_pretrained(args.model)
 clip = args.clip or Puppets(1, split="test")[0]["frames"]
@@ -22,6 +29,5 @@ print(f"s: {tuple(tokens.static.shape)}, d: {tuple(tokens.dynamic.shape)}")
 
 # From pure noise: all that is seen comes from the tokens.
 decoded = pipe.reconstruct(clip, generator=torch.Generator().manual_seed(0)).frames[0]
-Path(args.output).parent.mkdir(parents=True, exist_ok=True)
-export_clip(decoded, args.output)
-print(f"Look at {args.output}.")
+export_clip(decoded, output, nearest_rate(frame_rate(clip), output))
+print(f"Look at {output}.")

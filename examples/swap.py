@@ -12,6 +12,7 @@ import torch
 from divid_diffusers import DiViDPipeline, export_clip
 from divid_diffusers.data.puppets import MOTIONS, Puppets
 from divid_diffusers.evaluation.true_swap import score_true_swaps, true_clips
+from divid_diffusers.clips.writing import check_export
 
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
@@ -22,6 +23,12 @@ parser.add_argument("--num_motions", type=int, default=5, choices=range(1, 13), 
 parser.add_argument("--seed", type=int, default=0, help="Of the clips and of the noise.")
 args = parser.parse_args()
 start = time.perf_counter()
+try:
+    args.output_dir.mkdir(parents=True, exist_ok=True)
+    for name in ("swap.gif", "swap.png"):
+        check_export(args.output_dir / name)  # before anything is decoded
+except OSError as error:
+    parser.error(str(error))
 
 # Clips that the model has not seen: people to be, and other people's motions to perform.
 clips = Puppets(200, seed=args.seed, split="test")
@@ -43,7 +50,6 @@ rows = [torch.cat([corner, *(motion["frames"] for motion in motions)], dim=-1) /
 for person, row in zip(people, swaps.split(len(motions))):
     rows.append(torch.cat([(person["frames"][:1] / 255).expand_as(row[0]), *row], dim=-1))
 grid = torch.cat(rows, dim=-2)
-args.output_dir.mkdir(parents=True, exist_ok=True)
 export_clip(grid, args.output_dir / "swap.gif", fps=7)
 export_clip(grid[4:5], args.output_dir / "swap.png")
 
