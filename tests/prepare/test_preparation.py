@@ -143,8 +143,9 @@ def test_nothing_to_prepare_is_said(tmp_path):
 
 def test_two_clips_of_one_name_are_refused(tmp_path):
     double = plan(count=4)
-    object.__setattr__(double, "clips", [*double.clips, double.clips[0]])
-    with pytest.raises(SystemExit, match="Two clips have the id 'c0'"):
+    again = dataclasses.replace(double.clips[0], source="other/c0.mp4")
+    object.__setattr__(double, "clips", [*double.clips, again])
+    with pytest.raises(SystemExit, match="Two clips have the id 'c0': dir/c0.mp4 and other/c0.mp4. Rename one"):
         prepare(double, tmp_path / "set")
 
 
@@ -211,7 +212,7 @@ def test_a_worker_that_dies_is_reported_in_a_sentence(tmp_path):
 
 
 def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
-    def closed(path, onerror):
+    def closed(path, onerror, **_):
         onerror(PermissionError(13, "Permission denied", str(path)))
 
     monkeypatch.setattr(os, "walk", closed)

@@ -113,6 +113,17 @@ def test_a_person_without_clips_is_named(mead):
         plan(mead, "--view=top")
 
 
+def test_videos_that_lie_elsewhere_are_named(mead):
+    video(mead / "M003/video/front/angry/999.mp4")
+    video(mead / "M003/video/front/angry/level_1/002.avi")
+    (mead / "M003/video/front/angry/level_1/@eaDir/001.mp4").mkdir(parents=True)
+    video(mead / "M003/video/front/angry/level_1/@eaDir/001.mp4/thumb.mp4")
+    (mead / "M003/video/front/angry/level_1/notes.txt").touch()
+    skipped = plan(mead).skipped
+    assert set(skipped) == {"M003/video/front/angry/999.mp4", "M003/video/front/angry/level_1/002.avi"}
+    assert set(skipped.values()) == {"does not lie as M003/video/front/angry/level_1/001.mp4"}
+
+
 def test_another_layout_is_refused_with_the_one_expected(mead, tmp_path):
     with pytest.raises(SystemExit, match="There is no folder .*nowhere: check --input"):
         plan(tmp_path / "nowhere")

@@ -93,6 +93,190 @@ def test_a_clip_at_another_depth_is_skipped_not_mislabelled(folder, tmp_path):
     assert len(rows) == 8 and report["skipped"]["stray.mp4"].startswith("lies in 0 folders, but --labels names 2")
 
 
+SPLIT_LAYOUTS = {
+    "train and test": ({"train": "train", "test": "test"}, {"train", "test"}),
+    "training and val": ({"Training": "train", "val": "test"}, {"train", "test"}),
+    "all three": ({"train": "train", "valid": "validation", "test": "test"}, {"train", "validation", "test"}),
+}
+
+
+@pytest.mark.parametrize("layout", SPLIT_LAYOUTS)
+def test_the_users_own_split_and_labels_are_kept(tmp_path, layout):
+    """`videofolder`: a metadata file in the folder of each split."""
+    folders, names = SPLIT_LAYOUTS[layout]
+    for folder in folders:
+        (tmp_path / "videos" / folder).mkdir(parents=True)
+        lines = ["file_name,identity"]
+        for number in (1, 2):
+            write_video(tmp_path / "videos" / folder / f"{number}.mp4", numbered_frames(3))
+            lines.append(f"{number}.mp4,person {number}")
+        (tmp_path / "videos" / folder / "metadata.csv").write_text("\n".join(lines) + "\n")
+    write_video(tmp_path / "videos" / "stray.mp4", numbered_frames(3))
+    sets, _, report = prepare(tmp_path / "videos", tmp_path / "set", "--labels", "identity")
+    assert set(sets) == names and sets["train"].features["identity"].names == ["person 1", "person 2"]
+    for folder, split in folders.items():
+        assert {f"{folder}/1.mp4", f"{folder}/2.mp4"} == set(sets[split]["clip_id"])
+    assert report["split_rule"].startswith("the user's own, by the folders of --input")
+    assert report["skipped"]["stray.mp4"].startswith("is in no split")
+    with pytest.raises(SystemExit, match="is split already, by the folders of --input.*leave out --test_fraction"):
+        prepare(tmp_path / "videos", tmp_path / "other", "--test_fraction=0.5")
+
+
+def test_labels_from_folders_begin_below_those_of_the_split(tmp_path):
+    for folder in ("train/ann", "train/bob", "test/ann"):
+        (tmp_path / "videos" / folder).mkdir(parents=True)
+        write_video(tmp_path / "videos" / folder / "1.mp4", numbered_frames(3))
+    sets, _, _ = prepare(tmp_path / "videos", tmp_path / "set", "--labels", "identity")
+    assert sets["train"].features["identity"].names == ["ann", "bob"] and sets["test"]["clip_id"][:] == [
+        "test/ann/1.mp4"
+    ]
+
+
+def test_a_split_in_the_metadata_is_kept(folder, tmp_path):
+    splits = {"ann/walk/1.mp4": "train", "bob/run/1.mp4": "train", "bob/run/2.mp4": "Test"}
+    (folder / "metadata.csv").write_text("file_name,split\n" + "".join(f"{k},{v}\n" for k, v in splits.items()))
+    sets, rows, report = prepare(folder, tmp_path / "set")
+    assert sets["test"]["clip_id"][:] == ["bob/run/2.mp4"] and len(rows) == 3
+    assert report["skipped"]["ann/run/1.mp4"] == "is in no split, as others are by metadata.csv"
+    sets, _, _ = prepare(folder, tmp_path / "labelled", "--labels", "identity", "action")
+    assert sets["train"].features["action"].names == ["run", "walk"]  # by the folders, for the table has none
+    (folder / "metadata.csv").write_text("file_name,split\nann/walk/1.mp4,train\nbob/run/1.mp4,later\n")
+    with pytest.raises(SystemExit, match="says of bob/run/1.mp4 the split 'later': it must be train, validation or"):
+        prepare(folder, tmp_path / "other")
+    (folder / "train").mkdir()
+    (folder / "test").mkdir()
+    for name in ("train", "test"):
+        shutil.copy(folder / "ann" / "walk" / "1.mp4", folder / name / "1.mp4")
+    (folder / "metadata.csv").write_text("file_name,split\ntrain/1.mp4,test\n")
+    with pytest.raises(SystemExit, match="says of train/1.mp4 the split 'test', but it lies in train"):
+        prepare(folder, tmp_path / "other")
+
+
+def test_rows_that_contradict_each_other_are_refused(folder, tmp_path):
+    rows = "file_name,identity\nann/walk/1.mp4,Ann\nann/walk/1.mp4,{}\nbob/run/1.mp4,Bob\n"
+    (folder / "metadata.csv").write_text(rows.format("Bob"))
+    with pytest.raises(SystemExit, match="metadata.csv says of ann/walk/1.mp4 both identity 'Ann' and 'Bob'"):
+        prepare(folder, tmp_path / "set", "--labels", "identity")
+    (folder / "metadata.csv").write_text(rows.format("Ann"))
+    (folder / "metadata.jsonl").write_text('{"file_name": "bob/run/1.mp4", "identity": "Carl"}\n')
+    with pytest.raises(SystemExit, match="metadata.jsonl says of bob/run/1.mp4 both identity 'Bob' and 'Carl'"):
+        prepare(folder, tmp_path / "set", "--labels", "identity")
+    (folder / "metadata.jsonl").write_text('{"file_name": "bob/run/2.mp4", "identity": "Bob"}\n')
+    _, kept, _ = prepare(folder, tmp_path / "set", "--labels", "identity")
+    assert set(kept) == {"ann/walk/1.mp4", "bob/run/1.mp4", "bob/run/2.mp4"}
+
+
+def test_paths_in_metadata_may_be_those_of_another_system(tmp_path):
+    videos = tmp_path / "videos"
+    said = [
+        "ann\\walk\\1.mp4",
+        "./bob/1.mp4",
+        str(videos / "carl" / "1.mp4"),
+        unicodedata.normalize("NFC", "Zoë/1.mp4"),
+        "e/../e/1.mp4",
+    ]
+    real = ["ann/walk/1.mp4", "bob/1.mp4", "carl/1.mp4", unicodedata.normalize("NFD", "Zoë/1.mp4"), "e/1.mp4"]
+    for name in real:
+        (videos / name).parent.mkdir(parents=True)
+        write_video(videos / name, numbered_frames(3))
+    lines = [json.dumps({"file_name": name, "identity": f"p{i}"}) for i, name in enumerate(said)]
+    (videos / "metadata.jsonl").write_text("\n".join(lines))
+    sets, rows, report = prepare(videos, tmp_path / "set", "--labels", "identity")
+    assert not report["skipped"]
+    assert [sets["train"].features["identity"].int2str(rows[name]["identity"]) for name in real] == [
+        f"p{i}" for i in range(5)
+    ]
+
+
+def test_a_table_of_another_kind_is_no_metadata_where_no_labels_are_asked_for(folder, tmp_path):
+    (folder / "metadata.csv").write_text("camera,lens\nx,y\n")
+    assert len(prepare(folder, tmp_path / "set")[1]) == 8
+
+
+def test_links_to_folders_are_followed_and_no_folder_is_read_twice(folder, tmp_path):
+    (tmp_path / "elsewhere" / "jump").mkdir(parents=True)
+    write_video(tmp_path / "elsewhere" / "jump" / "1.mp4", numbered_frames(3))
+    (folder / "carl").symlink_to(tmp_path / "elsewhere")
+    (folder / "a_copy_of_bob").symlink_to(folder / "bob")
+    (folder / "ann" / "round").symlink_to(folder)
+    (tmp_path / "elsewhere" / "back").symlink_to(tmp_path / "elsewhere")
+    _, rows, report = prepare(folder, tmp_path / "set")
+    assert len(rows) == 9 and "carl/jump/1.mp4" in rows
+    assert set(report["skipped"]) == {"a_copy_of_bob", "ann/round", "carl/back"}
+    assert set(report["skipped"].values()) == {"is a link to a folder that is read elsewhere"}
+
+
+def test_pictures_that_are_no_frames_do_not_become_clips(folder, tmp_path):
+    picture = Image.new("RGB", (64, 48), "red")
+    picture.save(folder / "ann" / "walk" / "1.jpg")  # a poster beside its video
+    picture.save(folder / "bob" / "cover.png")  # above them
+    picture.save(folder / "me.png")
+    for clutter in ("ann/walk/@eaDir/1.mp4", "__MACOSX/ann", "#recycle", ".thumbs", "lost+found", "bob/$RECYCLE.BIN"):
+        (folder / clutter).mkdir(parents=True)
+        picture.save(folder / clutter / "SYNOPHOTO_THUMB_M.jpg")
+    (folder / "ann" / "walk" / "._1.mp4").write_bytes(b"x")
+    (folder / "ann" / "walk" / "Thumbs.db").write_bytes(b"x")
+    (folder / "bob" / "jump").mkdir()
+    for number in range(3):
+        picture.save(folder / "bob" / "jump" / f"{number}.png")
+    _, rows, report = prepare(folder, tmp_path / "set")
+    assert len(rows) == 9 and "bob/jump" in rows
+    assert set(report["skipped"]) == {"ann/walk", "bob", "."}
+    assert report["skipped"]["ann/walk"].startswith("its pictures (1) lie beside videos or clips")
+    assert report["skipped"]["."].startswith("--input itself holds pictures (1)")
+
+
+def test_animations_are_clips_by_their_content(tmp_path):
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    images = [Image.fromarray(frame) for frame in numbered_frames(5, 20, 20)]
+    for name in ("a.webp", "b.png", "c.apng"):
+        images[0].save(
+            folder / name,
+            "PNG" if "png" in name else None,
+            save_all=True,
+            append_images=images[1:],
+            lossless=True,
+            duration=100,
+        )
+    _, rows, report = prepare(folder, tmp_path / "set")
+    assert set(rows) == {"a.webp", "b.png", "c.apng"} and not report["skipped"]
+    assert all([number_of(frame) for frame in pixels(row)] == list(range(5)) for row in rows.values())
+
+
+def test_a_rate_is_applied_by_content_not_by_suffix(tmp_path):
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    write_video(folder / "a.mp4", numbered_frames(20)).rename(folder / "a.gif")
+    images = [Image.fromarray(frame) for frame in numbered_frames(5, 20, 20)]
+    for name in ("b.gif", "c.gif"):
+        images[0].save(folder / name, save_all=True, append_images=images[1:], duration=[400, 100, 100, 100, 100])
+    (folder / "c.gif").rename(folder / "c.mp4")
+    _, rows, report = prepare(folder, tmp_path / "set", "--fps=5")
+    assert not report["skipped"]
+    assert [number_of(frame) for frame in pixels(rows["a.gif"])] == [0, 5, 10, 15]
+    for name in ("b.gif", "c.mp4"):
+        assert [number_of(frame) for frame in pixels(rows[name])] == [0, 0, 1, 3]
+
+
+def test_frames_of_one_upright_size_may_have_been_taken_either_way(tmp_path):
+    folder = tmp_path / "videos" / "clip"
+    folder.mkdir(parents=True)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (48, 64), "red").save(folder / "0.jpg")
+    Image.new("RGB", (64, 48), "red").save(folder / "1.jpg", exif=exif)
+    write_video(tmp_path / "videos" / "other.mp4", numbered_frames(2))
+    _, rows, report = prepare(tmp_path / "videos", tmp_path / "set")
+    assert len(rows["clip"]["frames"]) == 2 and not report["skipped"]
+
+
+def test_a_home_that_no_shell_resolves(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    prepare_videos.main(["--input=~/videos", "--output_dir=~/set", "--num_workers=1", "--size=8"])
+    assert (tmp_path / "set" / "preparation.json").is_file()
+
+
 def test_every_kind_of_clip(tmp_path):
     folder = tmp_path / "kinds"
     folder.mkdir()
@@ -178,6 +362,8 @@ BAD = {
     "--labels a a": "none of them twice",
     "--test_fraction=1": "--test_fraction must be between 0 and 1",
     "--fps=-1": "--fps must be positive",
+    "--fps=inf": "--fps must be positive",
+    "--fps=0.001": "--fps must be positive, from 0.01",
 }
 
 
@@ -203,7 +389,7 @@ def test_folders_that_cannot_work_are_refused(folder, tmp_path, monkeypatch):
     with pytest.raises(SystemExit, match="metadata.csv cannot be read"):
         prepare(folder, tmp_path / "set", "--labels", "identity")
 
-    def closed(path, onerror):
+    def closed(path, onerror, **_):
         onerror(PermissionError(13, "Permission denied", str(path)))
 
     monkeypatch.setattr(os, "walk", closed)

@@ -17,7 +17,18 @@ from pathlib import Path
 
 import numpy as np
 from face_crop import CASCADES, crop_head, load_cascade
-from preparation import Clip, Plan, parser_for, prepare, random_test_ids, reasons
+from preparation import (
+    VIDEO_SUFFIXES,
+    Clip,
+    Plan,
+    given_path,
+    is_clutter,
+    list_files,
+    parser_for,
+    prepare,
+    random_test_ids,
+    reasons,
+)
 
 
 SEED = 0
@@ -28,7 +39,7 @@ CITATION = "Wang et al.: MEAD: A Large-scale Audio-visual Dataset for Emotional 
 
 def parse_args(argv=None):
     parser = parser_for(__doc__)
-    parser.add_argument("--input", type=Path, required=True, help="The folder that holds M003, W009, ...")
+    parser.add_argument("--input", type=given_path, required=True, help="The folder that holds M003, W009, ...")
     parser.add_argument("--size", type=int, default=64, help="Height and width of the frames.")
     parser.add_argument("--subjects", nargs="+", help="Ids of the people, e.g. M003 W009; default: all there are.")
     parser.add_argument("--emotions", nargs="+", help="E.g. angry happy; default: all there are.")
@@ -62,6 +73,8 @@ def make_plan(args) -> Plan:
     sources = {person: find_videos(root, person, args.view) for person in people}
     labels = {source: labels_of(source) for found in sources.values() for source in found}
     skipped = {person: why_none(root / person, args.view) for person in people if not sources[person]}
+    for person, found in sources.items():
+        skipped |= dict.fromkeys(find_strays(root, person, args.view, found), f"does not lie as {LAYOUT}")
     if not labels:
         raise SystemExit("\n".join(["There is not a single clip to prepare:", *reasons(skipped)]))
     check_known(args.emotions, sorted({each["action"] for each in labels.values()}), f"emotion in {root}")
@@ -105,6 +118,16 @@ def find_videos(root: Path, person: str, view: str) -> list[str]:
         if level.name.startswith(LEVEL)
         for path in entries(level)
         if path.suffix.lower() == ".mp4"
+    ]
+
+
+def find_strays(root: Path, person: str, view: str, found: list[str]) -> list[str]:
+    """Videos of a person that lie elsewhere in the view's folder, or are no mp4."""
+    folder = Path(person, "video", view)
+    names = [(folder / name).as_posix() for name in list_files(root / folder)] if (root / folder).is_dir() else []
+    known = set(found)
+    return [
+        name for name in names if name.lower().endswith(VIDEO_SUFFIXES) and name not in known and not is_clutter(name)
     ]
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from preparation import Clip, Plan, list_files, parser_for, prepare, random_test_ids, seed
+from preparation import Clip, Plan, given_path, list_files, parser_for, prepare, random_test_ids, seed
 
 from divid_diffusers.clips.processor import ClipProcessor
 from divid_diffusers.clips.reading import open_source
@@ -46,7 +46,7 @@ def parse_args(argv=None):
     parser = parser_for(__doc__)
     parser.add_argument("--modality", choices=list(SUFFIXES), required=True)
     parser.add_argument(
-        "--input", type=Path, required=True, help="A zip file or a folder, searched with its subfolders."
+        "--input", type=given_path, required=True, help="A zip file or a folder, searched with its subfolders."
     )
     parser.add_argument("--size", type=int, default=64, help="Height and width of the frames; depth is always 64.")
     parser.add_argument(

@@ -33,6 +33,14 @@ from divid_diffusers.clips.writing import written_whole
 from divid_diffusers.data.prepared import clip_features, clips_to_arrow
 
 
+VIDEO_SUFFIXES = (
+    ".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".ogv", ".ts", ".mts", ".m2ts", ".3gp",
+    ".3g2", ".asf", ".f4v", ".mxf", ".vob", ".gif", ".apng",
+)  # fmt: skip
+CLUTTER = {
+    "@eadir", "@recycle", "@recently-snapshot", "#recycle", "#snapshot", "$recycle.bin", "__macosx", "lost+found",
+    "system volume information",
+}  # fmt: skip
 CLIPS_PER_PORTION = 16
 REPORT = "preparation.json"
 
@@ -86,10 +94,18 @@ def parser_for(doc: str) -> argparse.ArgumentParser:
         description=doc, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     parser.add_argument(
-        "--output_dir", type=Path, required=True, help="Where the set goes; open it with datasets.load_from_disk."
+        "--output_dir",
+        type=given_path,
+        required=True,
+        help="Where the set goes; open it with datasets.load_from_disk.",
     )
     parser.add_argument("--num_workers", type=int, default=os.cpu_count(), help="Processes; default: one per core.")
     return parser
+
+
+def given_path(text: str) -> Path:
+    """Type of --input and --output_dir: no shell resolves `~` in --input=~/videos."""
+    return Path(text).expanduser()
 
 
 def seed(text: str) -> int:
@@ -100,16 +116,35 @@ def seed(text: str) -> int:
     return value
 
 
-def list_files(root: Path) -> list[str]:
-    """Paths, relative to `root`, of all files below it, in order. Raises SystemExit for a folder that cannot be read."""
+def list_files(root: Path, repeated: list[str] | None = None) -> list[str]:
+    """
+    Paths, relative to `root`, of all files below it, in order. Links to folders are followed, each folder is read once; links to
+    one that is read elsewhere are added to `repeated`. Raises SystemExit for a folder that cannot be read.
+    """
 
     def unreadable(error: OSError) -> None:
         raise SystemExit(
             f"Cannot read the folder {error.filename} ({error.strerror}): change its permissions, or move it."
         )
 
-    walk = os.walk(root, onerror=unreadable)
-    return sorted((Path(folder) / name).relative_to(root).as_posix() for folder, _, names in walk for name in names)
+    files, read, tops = [], set(), [os.fspath(root)]
+    for top in tops:  # which grows: what is not a link comes first
+        for folder, names, found in os.walk(top, onerror=unreadable):
+            real = os.path.realpath(folder)
+            if real in read:
+                names.clear()
+                if repeated is not None:
+                    repeated.append(Path(folder).relative_to(root).as_posix())
+                continue
+            read.add(real)
+            files += [(Path(folder) / name).relative_to(root).as_posix() for name in found]
+            tops += sorted(link for link in (os.path.join(folder, name) for name in names) if os.path.islink(link))
+    return sorted(files)
+
+
+def is_clutter(name: str) -> bool:
+    """Whether a path has a hidden part, or one that a system leaves behind: previews, waste baskets, forks of files."""
+    return any(part.startswith(".") or part.lower() in CLUTTER for part in Path(name).parts)
 
 
 def random_test_ids(clip_ids: Sequence[str], num_test: int, seed: int) -> set[str]:
@@ -134,7 +169,9 @@ def prepare(plan: Plan, output_dir: Path, num_workers: int = 1) -> dict:
         raise SystemExit("There is not a single clip to prepare: check the path and the filters.")
     ids = Counter(clip.clip_id for clip in plan.clips)
     if len(ids) < len(plan.clips):
-        raise SystemExit(f"Two clips have the id {ids.most_common(1)[0][0]!r}: give them different names.")
+        twice = ids.most_common(1)[0][0]
+        files = [clip.source for clip in plan.clips if clip.clip_id == twice]
+        raise SystemExit(f"Two clips have the id {twice!r}: {' and '.join(files)}. Rename one, or move it elsewhere.")
     fingerprint = plan.fingerprint()
     if (output_dir / REPORT).exists():
         report = json.loads((output_dir / REPORT).read_text())

@@ -25,7 +25,7 @@ from urllib.request import urlopen
 
 import numpy as np
 from PIL import Image
-from preparation import Clip, Plan, parser_for, prepare
+from preparation import Clip, Plan, given_path, parser_for, prepare
 
 from divid_diffusers.clips.writing import written_whole
 
@@ -58,7 +58,7 @@ def parse_args(argv=None):
     parser = parser_for(__doc__)
     parser.add_argument(
         "--lpc_dir",
-        type=Path,
+        type=given_path,
         help="Folder of the sheets: body/, bottomwear/, topwear/, hair/ and shoes/ with their PNGs.",
     )
     parser.add_argument(

@@ -3,39 +3,65 @@
     python training/prepare/videos.py --input my_videos --output_dir data/mine
     python training/prepare/videos.py --input my_videos --output_dir data/mine --labels identity action
 
-Labels come from a metadata.csv or metadata.jsonl in --input, if there is one (a column file_name with paths relative to --input,
-and one column for each of --labels: the videofolder convention of `datasets`), else from the names of the folders:
+Labels come from metadata.csv or metadata.jsonl files, if there are any (a column file_name with paths relative to the file's
+folder, and one column for each of --labels: the videofolder convention of `datasets`), else from the names of the folders:
 
     my_videos/ann/walk/clip1.mp4      --labels identity action: identity "ann", action "walk"
 
-Frames are cropped around the centre to a square and resized, as DiViDPipeline does with a clip it is given. Hidden files and
-files of other kinds are passed over. Open the result with datasets.load_from_disk.
+Where clips lie in my_videos/train and my_videos/test, or metadata has a column split, that is the split, else it is drawn. What is not
+train is test, but validation beside test stays a split of its own.
+
+Frames are cropped around the centre to a square and resized, as DiViDPipeline does with a clip it is given. Links to folders are
+followed. Pictures beside videos are not taken for frames. Hidden files, previews that systems leave behind, and files of other kinds
+are passed over. Open the result with datasets.load_from_disk.
 """
 
 import csv
 import functools
 import json
+import os
+import unicodedata
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from preparation import Clip, Plan, list_files, parser_for, prepare, random_test_ids, reasons, seed
+from preparation import (
+    VIDEO_SUFFIXES,
+    Clip,
+    Plan,
+    given_path,
+    is_clutter,
+    list_files,
+    parser_for,
+    prepare,
+    random_test_ids,
+    reasons,
+    seed,
+)
 
 from divid_diffusers.clips.processor import ClipProcessor
-from divid_diffusers.clips.reading import FRAME_SUFFIXES, open_source
-from divid_diffusers.clips.video import SeekableVideo
+from divid_diffusers.clips.reading import FRAME_SUFFIXES, ClipFile, is_animation
 
 
-VIDEO_SUFFIXES = (
-    ".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".ogv", ".ts", ".mts", ".3gp", ".gif",
-)  # fmt: skip
 MAX_FRAMES = 10_000  # a clip is kept in memory whole
-COLUMN = "file_name"
+METADATA = ("metadata.csv", "metadata.jsonl")
+COLUMN, SPLIT_COLUMN = "file_name", "split"
+SPLITS = {
+    "train": "train",
+    "training": "train",
+    "test": "test",
+    "testing": "test",
+    "eval": "test",
+    "evaluation": "test",
+}
+SPLITS |= dict.fromkeys(["validation", "valid", "val", "dev"], "validation")
+TEST_FRACTION = 0.1
 
 
 def parse_args(argv=None):
     parser = parser_for(__doc__)
-    parser.add_argument("--input", type=Path, required=True, help="The folder, searched with its subfolders.")
+    parser.add_argument("--input", type=given_path, required=True, help="The folder, searched with its subfolders.")
     parser.add_argument(
         "--labels", nargs="+", default=[], help="Names of the labels, e.g. identity action; default: none."
     )
@@ -44,69 +70,118 @@ def parse_args(argv=None):
     parser.add_argument(
         "--fps",
         type=float,
-        help="Frames per second to keep, also where a video's own rate varies; default: every frame. Not for GIFs and folders.",
+        help="Frames per second to keep, also where a clip's own rate varies; default: every frame. Not for folders of frames.",
     )
     parser.add_argument(
-        "--test_fraction", type=float, default=0.1, help="Share of the clips kept for test, at random."
+        "--test_fraction",
+        type=float,
+        help=f"Share of the clips kept for test, at random, where --input is not split already; default: {TEST_FRACTION}.",
     )
     parser.add_argument("--seed", type=seed, default=0, help="Of the split.")
     args = parser.parse_args(argv)
     if args.size < 1:
         parser.error("--size must be at least 1.")
-    if args.fps is not None and not args.fps > 0:
-        parser.error("--fps must be positive.")
-    if not 0 < args.test_fraction < 1:
+    if args.fps is not None and not 0.01 <= args.fps <= 1000:
+        parser.error("--fps must be positive, from 0.01 to 1000.")
+    if args.test_fraction is not None and not 0 < args.test_fraction < 1:
         parser.error("--test_fraction must be between 0 and 1.")
-    reserved = {"frames", "clip_id", "source", COLUMN} & set(args.labels)
+    reserved = {"frames", "clip_id", "source", COLUMN, SPLIT_COLUMN} & set(args.labels)
     if reserved or len(set(args.labels)) < len(args.labels):
         parser.error(f"--labels must be different names, none of them {', '.join(sorted(reserved)) or 'twice'}.")
     return args
 
 
-def find_clips(root: Path) -> list[str]:
-    """Paths, relative to `root`, of all videos and of all folders that hold frame images."""
+def find_clips(root: Path) -> tuple[list[str], dict[str, str]]:
+    """
+    Paths, relative to `root`, of all videos and of all folders that hold frame images; and what looks like a clip but is none, with
+    the reason.
+    """
     if not root.is_dir():
         raise SystemExit(f"There is no folder {root}: check --input.")
 
-    found = set()
-    for name in list_files(root):
-        path = Path(name)
-        if any(part.startswith(".") for part in path.parts):
-            continue
-        if name.lower().endswith(VIDEO_SUFFIXES):
-            found.add(name)
-        elif name.lower().endswith(FRAME_SUFFIXES) and path.parent != Path():
-            found.add(path.parent.as_posix())
+    repeated = []
+    files = [name for name in list_files(root, repeated) if not is_clutter(name)]
+    found = {name for name in files if name.lower().endswith(VIDEO_SUFFIXES)}
+    pictures = {}
+    for name in files:
+        if name.lower().endswith(FRAME_SUFFIXES):
+            pictures.setdefault(Path(name).parent.as_posix(), []).append(name)
+    for folder, names in pictures.items():
+        if is_animation(root / names[0]):
+            found |= {name for name in names if is_animation(root / name)}
+            pictures[folder] = [name for name in names if name not in found]
+    skipped = {name: "is a link to a folder that is read elsewhere" for name in repeated if not is_clutter(name)}
+    holding_videos, holding_clips = folders_above(found), folders_above([*found, *pictures])
+    for folder, names in pictures.items():
+        if folder == "." and names:
+            skipped[folder] = f"--input itself holds pictures ({len(names)}): frames need a folder of their own"
+        elif folder in holding_videos or (len(names) == 1 and folder in holding_clips):
+            skipped[folder] = f"its pictures ({len(names)}) lie beside videos or clips: they are not taken for frames"
+        elif names:
+            found.add(folder)
     if not found:
-        raise SystemExit(f"{root} holds no video, GIF or folder of frame images.")
-    return sorted(found)
+        raise SystemExit("\n".join([f"{root} holds no video, GIF or folder of frame images.", *reasons(skipped)]))
+    return sorted(found), skipped
 
 
-def read_metadata(root: Path) -> tuple[str, dict[str, dict]] | None:
-    """The metadata file's name, and its rows by file name; None where there is no such file."""
-    for name in ("metadata.csv", "metadata.jsonl"):
-        path = root / name
-        if not path.is_file():
-            continue
-        try:
-            with open(path, encoding="utf-8-sig", newline="") as file:
-                rows = (
-                    list(csv.DictReader(file))
-                    if name.endswith("csv")
-                    else [json.loads(line) for line in file if line.strip()]
+def folders_above(names: Iterable[str]) -> set[str]:
+    return {parent.as_posix() for name in names for parent in Path(name).parents}
+
+
+def read_metadata(root: Path, clips: Iterable[str], labels: list[str]) -> tuple[str, dict[str, dict]] | None:
+    """
+    The metadata files' names, and their rows by clip (by what a row says where there is no such clip); None where there is no such
+    file.
+    """
+    known = {same_letters(clip): clip for clip in clips}
+    names = [name for name in list_files(root) if Path(name).name in METADATA and not is_clutter(name)]
+    found = {}
+    for name in names:
+        for row in read_rows(root / name):
+            if not isinstance(row, dict) or not isinstance(row.get(COLUMN), str):
+                if not labels:  # and a table of another kind is none of ours
+                    continue
+                raise SystemExit(
+                    f"{root / name} has a row without {COLUMN!r}: each must name its video, relative to {(root / name).parent}."
                 )
-            return name, {str(Path(row[COLUMN]).as_posix()): row for row in rows}
-        except (KeyError, TypeError):
-            raise SystemExit(
-                f"{path} has a row without {COLUMN!r}: each must name its video, relative to {root}."
-            ) from None
-        except (ValueError, csv.Error) as error:
-            raise SystemExit(f"{path} cannot be read ({error}): is it UTF-8 and whole?") from error
-    return None
+            clip = clip_of(row[COLUMN], root, Path(name).parent, known)
+            before = found.setdefault(clip, row)
+            for column in [*labels, SPLIT_COLUMN]:
+                if row.get(column) in (None, "") or before.get(column) in (None, ""):
+                    before[column] = before.get(column) or row.get(column)
+                elif str(before[column]) != str(row[column]):
+                    raise SystemExit(
+                        f"{root / name} says of {clip} both {column} {before.get(column)!r} and {row.get(column)!r}: keep one row."
+                    )
+    return (" and ".join(names), found) if found or (names and labels) else None
+
+
+def read_rows(file: Path) -> list[dict]:
+    try:
+        with open(file, encoding="utf-8-sig", newline="") as lines:
+            if file.suffix == ".csv":
+                return list(csv.DictReader(lines))
+            return [json.loads(line) for line in lines if line.strip()]
+    except (ValueError, csv.Error) as error:
+        raise SystemExit(f"{file} cannot be read ({error}): is it UTF-8 and whole?") from error
+
+
+def clip_of(said: str, root: Path, folder: Path, known: Mapping[str, str]) -> str:
+    """The clip that a metadata file in `folder` means: its paths may be absolute, or have the backslashes of Windows."""
+    for name in (said, said.replace("\\", "/")):
+        path = os.path.relpath(os.path.join(root, folder, name), root)
+        if clip := known.get(same_letters(Path(path).as_posix())):
+            return clip
+    return (folder / said.replace("\\", "/")).as_posix()
+
+
+def same_letters(name: str) -> str:
+    """A name that two systems write with different bytes, é as one letter or as two, in one way."""
+    return unicodedata.normalize("NFC", name)
 
 
 def labels_of(source: str, names: list[str], metadata: tuple[str, dict[str, dict]] | None) -> dict[str, str]:
-    """Raises ValueError, saying what is missing."""
+    """`source` without the folder that says the split. Raises ValueError, saying what is missing."""
     if not names:
         return {}
     if metadata is None:
@@ -124,12 +199,8 @@ def labels_of(source: str, names: list[str], metadata: tuple[str, dict[str, dict
 
 
 def read_clip(clip: Clip, root: Path, size: int, grey: bool, fps: float | None) -> np.ndarray:
-    path = root / clip.source
-    if fps and path.is_file() and path.suffix.lower() != ".gif":
-        video = SeekableVideo(path)
-        frames = video.frames_at(video.indices_at_rate(fps))
-    else:
-        frames = open_source(path, f"'{clip.source}'")
+    file = ClipFile(root / clip.source, f"'{clip.source}'")
+    frames = file.at_rate(fps) if fps else file
     pixels = bytearray()  # one buffer: small arrays would keep large ones from being freed
     length, first_shape = 0, None
     for frame in frames:
@@ -147,12 +218,59 @@ def read_clip(clip: Clip, root: Path, size: int, grey: bool, fps: float | None) 
     return np.frombuffer(pixels, np.uint8).reshape(length, size, size, 1 if grey else 3)
 
 
+def own_splits(
+    clips: list[str], metadata: tuple[str, dict[str, dict]] | None
+) -> tuple[dict[str, str | None], int, str]:
+    """
+    The split of each clip as the user wrote it down, None for a clip of which nothing is said; all None where nothing is. How many
+    folders of a path say the split, 0 or 1; and where it is said.
+    """
+    tops = {clip: SPLITS.get(Path(clip).parts[0].lower()) if len(Path(clip).parts) > 1 else None for clip in clips}
+    by_folder = {"train"} < set(tops.values()) - {None}
+    nothing = dict.fromkeys(clips)
+    splits, where = (tops, "the folders of --input") if by_folder else (nothing, "")
+    rows = metadata[1] if metadata else {}
+    if any(rows.get(clip, {}).get(SPLIT_COLUMN) for clip in clips):
+        splits = dict(splits)
+        for clip in clips:
+            said = str(rows.get(clip, {}).get(SPLIT_COLUMN) or "")
+            split = SPLITS.get(said.strip().lower())
+            if said and split is None:
+                raise SystemExit(
+                    f"{metadata[0]} says of {clip} the split {said!r}: it must be train, validation or test."
+                )
+            if split and splits[clip] and split != splits[clip]:
+                raise SystemExit(
+                    f"{metadata[0]} says of {clip} the split {said!r}, but it lies in {Path(clip).parts[0]}."
+                )
+            splits[clip] = split or splits[clip]
+        where = metadata[0]
+    named = set(splits.values())
+    if "train" not in named or len(named - {None}) < 2:
+        return nothing, int(by_folder), ""
+    if "test" not in named:
+        where += ", validation being test"
+        splits = {clip: "test" if split == "validation" else split for clip, split in splits.items()}
+    return splits, int(by_folder), where
+
+
 def make_plan(args) -> Plan:
-    metadata = read_metadata(args.input) if args.labels else None
-    labelled, skipped = {}, {}
-    for source in find_clips(args.input):
+    clips, skipped = find_clips(args.input)
+    metadata = read_metadata(args.input, clips, args.labels)
+    splits, folders, where = own_splits(clips, metadata)
+    rows = list(metadata[1].values()) if metadata else []
+    # A table of splits alone leaves the labels to the folders.
+    only_splits = any(row.get(SPLIT_COLUMN) for row in rows) and not any(
+        row.get(n) for row in rows for n in args.labels
+    )
+    of_labels = None if only_splits else metadata
+    labelled = {}
+    for source in clips:
         try:
-            labelled[source] = labels_of(source, args.labels, metadata)
+            if where and splits[source] is None:
+                raise ValueError(f"is in no split, as others are by {where}")
+            path = source if of_labels else "/".join(Path(source).parts[folders:])
+            labelled[source] = labels_of(path, args.labels, of_labels)
         except ValueError as error:
             skipped[source] = str(error)
     if metadata:
@@ -161,14 +279,23 @@ def make_plan(args) -> Plan:
         }
     if not labelled:
         raise SystemExit("\n".join(["Not one clip has its labels:", *reasons(skipped)]))
-    num_test = max(1, round(args.test_fraction * len(labelled)))
-    test = random_test_ids(list(labelled), num_test, args.seed)
+    if where:
+        if args.test_fraction is not None:
+            raise SystemExit(f"--input is split already, by {where}: leave out --test_fraction, or undo that split.")
+        if missing := {"train", "test"} - {splits[source] for source in labelled}:
+            raise SystemExit("\n".join([f"No clip of {' and '.join(missing)} has its labels:", *reasons(skipped)]))
+        rule = f"the user's own, by {where}"
+    else:
+        num_test = max(1, round((args.test_fraction or TEST_FRACTION) * len(labelled)))
+        test = random_test_ids(list(labelled), num_test, args.seed)
+        splits = {source: "test" if source in test else "train" for source in labelled}
+        rule = f"{num_test} test clips at random by clip, numpy.random.RandomState({args.seed}) over the sorted file names"
     return Plan(
-        [Clip(source, source, "test" if source in test else "train", labels) for source, labels in labelled.items()],
+        [Clip(source, source, splits[source], labels) for source, labels in labelled.items()],
         functools.partial(read_clip, root=args.input.absolute(), size=args.size, grey=args.grey, fps=args.fps),
         (args.size, args.size, 1 if args.grey else 3),
         {name: sorted({labels[name] for labels in labelled.values()}) for name in args.labels},
-        f"{num_test} test clips at random by clip, numpy.random.RandomState({args.seed}) over the sorted file names",
+        rule,
         description=f"Videos of the folder {args.input.resolve().name}.",
         skipped=skipped,
     )
