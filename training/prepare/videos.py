@@ -111,13 +111,14 @@ def find_clips(root: Path) -> tuple[list[str], dict[str, str]]:
             found |= {name for name in names if is_animation(root / name)}
             pictures[folder] = [name for name in names if name not in found]
     skipped = {name: "is a link to a folder that is read elsewhere" for name in repeated if not is_clutter(name)}
+    pictures = {folder: names for folder, names in pictures.items() if names}
     holding_videos, holding_clips = folders_above(found), folders_above([*found, *pictures])
     for folder, names in pictures.items():
-        if folder == "." and names:
+        if folder == ".":
             skipped[folder] = f"--input itself holds pictures ({len(names)}): frames need a folder of their own"
         elif folder in holding_videos or (len(names) == 1 and folder in holding_clips):
             skipped[folder] = f"its pictures ({len(names)}) lie beside videos or clips: they are not taken for frames"
-        elif names:
+        else:
             found.add(folder)
     if not found:
         raise SystemExit("\n".join([f"{root} holds no video, GIF or folder of frame images.", *reasons(skipped)]))
