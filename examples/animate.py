@@ -7,9 +7,9 @@ import torch
 from PIL import Image
 
 from divid_diffusers import DiViDPipeline, export_clip
-from divid_diffusers.data.puppets import MOTIONS, Puppets
 from divid_diffusers.clips.reading import frame_rate
 from divid_diffusers.clips.writing import check_export, nearest_rate
+from divid_diffusers.data.puppets import MOTIONS, Puppets
 
 
 parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)

@@ -6,9 +6,9 @@ from pathlib import Path
 import torch
 
 from divid_diffusers import DiViDPipeline, export_clip
-from divid_diffusers.data.puppets import Puppets
 from divid_diffusers.clips.reading import frame_rate
 from divid_diffusers.clips.writing import check_export, nearest_rate
+from divid_diffusers.data.puppets import Puppets
 
 
 parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)

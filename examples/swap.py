@@ -10,9 +10,9 @@ from pathlib import Path
 import torch
 
 from divid_diffusers import DiViDPipeline, export_clip
+from divid_diffusers.clips.writing import check_export
 from divid_diffusers.data.puppets import MOTIONS, Puppets
 from divid_diffusers.evaluation.true_swap import score_true_swaps, true_clips
-from divid_diffusers.clips.writing import check_export
 
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)

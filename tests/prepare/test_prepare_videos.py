@@ -273,7 +273,7 @@ def test_frames_of_one_upright_size_may_have_been_taken_either_way(tmp_path):
 
 def test_a_home_that_no_shell_resolves(folder, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
-    prepare_videos.main(["--input=~/videos", "--output_dir=~/set", "--num_workers=1", "--size=8"])
+    videos.main(["--input=~/videos", "--output_dir=~/set", "--num_workers=1", "--size=8"])
     assert (tmp_path / "set" / "preparation.json").is_file()
 
 

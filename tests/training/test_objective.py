@@ -34,7 +34,7 @@ def test_tokens_of_unequal_widths_have_no_orthogonality_and_only_a_weight_of_0_l
     def evaluate_uneven(weight):
         args = parse_args(["--num_frames", "3", "--train_batch_size", "2", "--orthogonality_weight", weight])
         noise = step_noise.draw(args, 0, 0, 0, 1, 3, SIZE, 16, 1000)
-        model = Trainee(tiny_encoder(dynamic_dim=8), tiny_unet(dynamic_dim=8))
+        model = TrainingModule(tiny_encoder(dynamic_dim=8), tiny_unet(dynamic_dim=8))
         return objective(model, random_clips(batch=2, frames=3), noise, SharedNoiseDDPMScheduler(), args)
 
     with pytest.raises(ValueError, match="tokens of one width, but s has 16 and d 8 .*`--orthogonality_weight`"):
