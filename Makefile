@@ -1,4 +1,4 @@
-.PHONY: docs quality style test
+.PHONY: docs quality style test test-minimum
 
 check_dirs := benchmarks divid_diffusers docs examples tests training setup.py
 
@@ -18,3 +18,12 @@ docs:
 
 test:
 	python -m pytest tests
+
+# The oldest versions that setup.py admits, in an environment of their own: TESTS="tests/models" for less than everything.
+TESTS ?= tests
+test-minimum:
+	python3 -m venv --clear build/minimum
+	build/minimum/bin/pip install --quiet --no-deps --editable . packaging
+	build/minimum/bin/python tests/minimum_versions.py > build/minimum/versions.txt
+	build/minimum/bin/pip install --quiet -c build/minimum/versions.txt --editable ".[dev]"
+	build/minimum/bin/python -m pytest -n auto $(TESTS)

@@ -6,12 +6,12 @@ from setuptools import find_packages, setup
 here = Path(__file__).parent
 
 extras = {
-    "data": ["datasets>=4.0", "opencv-python-headless>=4.8,<5", "pyarrow>=18.0", "scipy>=1.13", "tqdm>=4.66"],
-    "training": ["datasets>=4.0", "pyarrow>=18.0", "pyyaml>=6.0", "tensorboard>=2.18", "tqdm>=4.66"],
-    "eval": ["matplotlib>=3.9", "scikit-learn>=1.5", "scipy>=1.13", "transformers>=4.48"],
+    "data": ["datasets>=4.0", "opencv-python-headless>=4.8.0.76,<5", "pyarrow>=18.0", "scipy>=1.13", "tqdm>=4.67"],
+    "training": ["datasets>=4.0", "pyarrow>=18.0", "pyyaml>=6.0.1", "tensorboard>=2.18", "tqdm>=4.67"],
+    "eval": ["matplotlib>=3.9", "scikit-learn>=1.5", "scipy>=1.13", "transformers>=5.0"],
     "test": [
         "pytest>=8.0",
-        "pytest-timeout>=2.3",
+        "pytest-timeout>=2.3.1",
         "hypothesis>=6.100",
         "playwright>=1.50",
         "pytest-xdist>=3.6.1",
@@ -42,15 +42,15 @@ setup(
     python_requires=">=3.11",  # diffusers 0.42 asks for it
     install_requires=[
         "accelerate>=1.10",  # diffusers loads and offloads models with it
-        "av>=14.0",
-        "diffusers>=0.36",
+        "av>=18.0",
+        "diffusers>=0.40",
         "einops>=0.8",
-        "huggingface-hub>=0.34",
+        "huggingface-hub>=1.23",
         "numpy>=1.26",
-        "pillow>=10.0",
-        "safetensors>=0.5",
+        "pillow>=10.3",
+        "safetensors>=0.8",
         "scipy>=1.13",  # intervals of every score, also those that examples/swap.py prints
-        "torch>=2.6",
+        "torch>=2.13",
     ],
     extras_require=extras,
     classifiers=[
