@@ -8,11 +8,13 @@ import numpy as np
 import preparation
 import pytest
 import report
+import sections
 import torch
 from tiny import SIZE, tiny_pipeline
 from tiny_baselines import tiny_baseline
 
 from divid_diffusers import SequentialVAEPipeline
+from divid_diffusers.data.prepared import PreparedClips
 from divid_diffusers.models.judge import ClipJudge
 
 
@@ -119,6 +121,90 @@ def test_a_model_with_other_weights_is_measured_anew(folder, tmp_path):
         tiny_pipeline(in_channels=1).save_pretrained(folder / "changing")
         results = run(folder, tmp_path, "--sections", "routing" if number else "prior", models=("changing",))
     assert list(results["models"]["changing"]["sections"]) == ["routing"]
+
+
+def test_other_steps_in_the_same_folder_are_another_model(folder, tmp_path):
+    tiny_pipeline(in_channels=1).save_pretrained(tmp_path / "divid")
+    for name in ("judge", "bars"):
+        (tmp_path / name).symlink_to(folder / name)
+    before = run(tmp_path, tmp_path / "out", "--sections", "routing")["models"]["divid"]
+    index = tmp_path / "divid" / "model_index.json"
+    index.write_text(json.dumps(json.loads(index.read_text()) | {"num_inference_steps": 2}))
+    after = run(tmp_path, tmp_path / "out", "--sections", "routing")["models"]["divid"]
+    steps = [len(each["sections"]["routing"]["result"]["weight_on_static"]["8"]) for each in (before, after)]
+    assert steps == [3, 2] and before["fingerprint"] != after["fingerprint"]
+
+
+@pytest.mark.parametrize("what, setting", [("judge", "judge"), ("bars", "clips, training_clips")])
+def test_a_judge_or_clips_that_changed_behind_one_name_do_not_share_a_file(
+    folder, tmp_path, monkeypatch, what, setting
+):
+    for name in ("judge", "divid", "bars"):
+        (tmp_path / name).symlink_to(folder / name)
+    run(tmp_path, tmp_path / "out", "--sections", "prior")
+    (tmp_path / what).unlink()
+    if what == "judge":
+        judge = ClipJudge.from_pretrained(folder / "judge")
+        with torch.no_grad():
+            next(judge.parameters()).add_(0.1)
+        judge.save_pretrained(tmp_path / "judge")
+    else:
+        monkeypatch.setitem(globals(), "draw", lambda clip, draw=draw: draw(clip) // 2)
+        prepared(tmp_path / "bars", LABELS)
+    with pytest.raises(SystemExit, match=rf"other settings \({setting}\)"):
+        run(tmp_path, tmp_path / "out", "--sections", "prior")
+
+
+def test_what_was_left_out_is_measured_once_it_can_be(folder, tmp_path, monkeypatch):
+    assert "left_out" in run(folder, tmp_path, "--sections", "label_free")["models"]["divid"]["sections"]["label_free"]
+    monkeypatch.setattr(evaluate, "PretrainedFeatures", lambda name: lambda clips: clips.flatten(2))
+    results = run(folder, tmp_path, "--sections", "label_free", "--identity_model=eyes")
+    assert "result" in results["models"]["divid"]["sections"]["label_free"]
+    assert run(folder, tmp_path, "--sections", "label_free")["settings"]["identity_model"] == "eyes"
+
+
+def test_clips_compared_with_each_other_are_the_same_and_no_first_of_a_sorted_list(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(sections, "INVERTED_CLIPS", 3)
+    measured = []
+    monkeypatch.setattr(sections, "closeness", lambda bench, truth, decoded: measured.append((bench, truth)) or {})
+    monkeypatch.setattr(evaluate, "write_report", lambda out: "")
+    result = run(folder, tmp_path, "--sections", "reconstruction")["models"]["divid"]["sections"]["reconstruction"]
+    assert {"from pure noise, the same clips", "from inverted noise"} <= result["result"].keys()
+    (bench, _), (_, same), (_, inverted) = measured
+    assert torch.equal(same, inverted) and len(same) == 3 and not torch.equal(same, bench.clips[:3])
+
+
+def test_few_pairs_of_many_have_many_donors():
+    clips = torch.zeros(100, 2, 1, 1, 1)
+    pairs = [(a, b) for a in range(100) for b in range(100) if a != b]
+    bench = sections.Bench([], [], clips, pairs, [], [], None, sections.LeftOut(""), None, "", 0, None)
+    a, b = bench.some_pairs(200)
+    assert len(set(a)) > 75 and len(set(b)) > 75 and bench.some_pairs(200) == (a, b)
+
+
+def test_a_single_test_clip_is_reconstructed_and_what_needs_two_says_so(folder, tmp_path):
+    (tmp_path / "bars").symlink_to(folder / "bars")
+    sections = run(folder, tmp_path, "--num_clips=1", models=("divid",))["models"]["divid"]["sections"]
+    reconstruction = sections["reconstruction"]["result"]["from pure noise"]
+    assert reconstruction["n"] == 1 and reconstruction["psnr"][1] is None, "of one clip there is no interval"
+    assert {name for name, each in sections.items() if "result" in each} == {"reconstruction", "routing"}
+    for name in ("swap", "bottleneck"):
+        assert "a single test clip" in sections[name]["left_out"]
+    assert "nan" not in (tmp_path / "tables.md").read_text() and not (tmp_path / "swaps.png").exists()
+
+
+def test_clips_of_one_identity_are_reconstructed_though_no_swap_can_change_it(folder, tmp_path, monkeypatch):
+    everyone = evaluate.load_clips
+
+    def dim(path, split):
+        clips = everyone(path, split)
+        chosen = [i for i in range(len(clips)) if split == "train" or clips[i]["identity"] == 0]
+        return PreparedClips(clips.dataset.with_format(None).select(chosen))
+
+    monkeypatch.setattr(evaluate, "load_clips", dim)
+    found = run(folder, tmp_path, "--sections", "reconstruction", "swap")["models"]["divid"]["sections"]
+    assert found["reconstruction"]["result"]["from pure noise"]["n"] == 4
+    assert "All clips have one 'identity'" in found["swap"]["left_out"]
 
 
 def test_without_a_judge_nothing_is_named_but_clips_are_compared(folder, tmp_path):

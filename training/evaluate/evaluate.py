@@ -29,8 +29,8 @@ from divid_diffusers.data.sampling import draw_clips, evenly_spaced
 from divid_diffusers.evaluation.label_free import IDENTITY_MODEL, MOTION_MODEL, PretrainedFeatures
 from divid_diffusers.evaluation.protocol import PipelineDisentangler, load_model
 from divid_diffusers.evaluation.results_file import fingerprint, open_results, save_results
-from divid_diffusers.evaluation.swap_test import check_labels, ordered_pairs
-from divid_diffusers.evaluation.true_swap import true_clips
+from divid_diffusers.evaluation.swap_test import ordered_pairs
+from divid_diffusers.evaluation.true_swap import SkeletonTruth, SpritesTruth, true_clips
 from divid_diffusers.models.judge import ClipJudge
 
 
@@ -104,9 +104,9 @@ def open_bench(args) -> Bench:
             raise ValueError(
                 f"The judge names {', '.join(labels)}: swaps need one that is motion (--dynamic_factors) and one that is not."
             )
-        check_labels({name: [item[name] for item in items] for name in labels}, len(items), static, dynamic)
-        with torch.no_grad():
-            judge(clips[:1])
+        probabilities = judge.predict(clips[:1])
+        if not all(each.isfinite().all() for each in probabilities.values()):
+            raise ValueError("The judge gives NaN or infinity: was its training broken?")
     try:
         truth = true_clips(test, num_frames, args.skeletons)
     except ValueError as error:
@@ -120,9 +120,10 @@ def open_bench(args) -> Bench:
         args.identity_model = args.identity_model or IDENTITY_MODEL
         args.motion_model = args.motion_model or MOTION_MODEL
         label_free = PretrainedFeatures(args.identity_model), PretrainedFeatures(args.motion_model)
-    pairs = ordered_pairs(len(items), args.num_pairs or None, args.seed)
+    pairs = ordered_pairs(len(items), args.num_pairs or None, args.seed) if len(items) > 1 else []
+    probed = draw_clips(range(len(train)), args.num_probe_clips, args.seed)
     return Bench(
-        train, items, clips, pairs, static, dynamic, judge, truth, args.num_probe_clips, label_free,
+        [cut(train[index], num_frames) for index in probed], items, clips, pairs, static, dynamic, judge, truth, label_free,
         next(iter(args.models)), args.seed, args.out,
     )  # fmt: skip
 
@@ -146,7 +147,7 @@ def revision() -> str:
 
 
 def settings(args, bench: Bench) -> dict:
-    """What all figures of a file must have in common."""
+    """What all figures of a file must have in common: names and numbers to show, and fingerprints of what is behind them."""
     names = ("num_inference_steps", "num_probe_clips", "identity_model", "motion_model", "seed")
     judge = bench.judge
     return {name: getattr(args, name) for name in names} | {
@@ -156,8 +157,40 @@ def settings(args, bench: Bench) -> dict:
         "num_frames": bench.clips.shape[1],
         "static_factors": bench.static_factors,
         "dynamic_factors": bench.dynamic_factors,
-        "judge": None if judge is None else {"accuracy": judge.config.test_accuracy, "describe": judge.describe()},
+        "judge": None
+        if judge is None
+        else {
+            "fingerprint": fingerprint(judge),
+            "accuracy": judge.config.test_accuracy,
+            "describe": judge.describe(),
+        },
+        "clips": fingerprint(bench.clips, map(labels_of, bench.items), bench.pairs),
+        "training_clips": fingerprint(map(dict.items, bench.train)),
+        "recordings": recordings(bench.true_clip),
+        "label_free_features": bench.label_free
+        and fingerprint(
+            *([getattr(each, "model", None), getattr(each, "processor", None)] for each in bench.label_free)
+        ),
     }
+
+
+def cut(clip: dict, num_frames: int) -> dict:
+    return clip | {"frames": evenly_spaced([clip], num_frames)[0]}
+
+
+def labels_of(item: dict) -> dict:
+    return {name: value for name, value in item.items() if name != "frames"}
+
+
+def recordings(truth) -> str | None:
+    """What true clips are made of beside their donors; None where there are none."""
+    if isinstance(truth, LeftOut):
+        return None
+    if isinstance(truth, SkeletonTruth):
+        return fingerprint(truth.skeletons, truth.people)
+    if isinstance(truth, SpritesTruth):
+        return fingerprint(map(dict.items, (truth.clips[i] for i in range(len(truth.clips)))))
+    return "rendered"
 
 
 def environment() -> dict[str, str]:
@@ -167,15 +200,14 @@ def environment() -> dict[str, str]:
 
 
 def measure(name: str, model: PipelineDisentangler, bench: Bench, results: dict, args) -> None:
-    path = args.models[name]
-    entry = results["models"].get(name)
-    if entry is None or entry["weights"] != fingerprint(path):
+    entry, has = results["models"].get(name), fingerprint(model.pipe)
+    if entry is None or entry.get("fingerprint") != has:
         parts = [part for part in model.pipe.components.values() if isinstance(part, torch.nn.Module)]
         count = sum(p.numel() for part in parts for p in part.parameters())
-        entry = {"weights": fingerprint(path), "parameters": count, "sections": {}}
+        entry = {"fingerprint": has, "parameters": count, "sections": {}}
         results["models"][name] = entry
     for section in args.sections:
-        if section in entry["sections"]:
+        if "result" in entry["sections"].get(section, {}):  # what was left out may be measurable now
             continue
         print(f"{name}: {section} ...", flush=True)
         start = time.perf_counter()
@@ -185,6 +217,8 @@ def measure(name: str, model: PipelineDisentangler, bench: Bench, results: dict,
             found = {"left_out": str(reason)}
         seconds = round(time.perf_counter() - start, 1)
         entry["sections"][section] = found | {"seconds": seconds, "revision": revision()}
+        if environment() != results["environment"]:
+            entry["sections"][section]["environment"] = environment()
         save_results(results, args.out / "results.json")
 
 

@@ -20,8 +20,13 @@ def share(value: list[float]) -> str:
 
 
 def mean(value: list[float], digits: int = 2) -> str:
-    """[mean, half width of the interval]."""
-    return f"{value[0]:.{digits}f} ± {value[1]:.{digits}f}"
+    """[mean, half width of the interval, None of a single value]."""
+    middle, half = value
+    return f"{middle:.{digits}f}" + ("" if half is None else f" ± {half:.{digits}f}")
+
+
+def number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
 
 
 def table(head: list[str], rows: list[list]) -> str:
@@ -69,7 +74,7 @@ def scores(row: dict) -> list:
 def reconstructions(results: dict) -> str:
     rows = []
     for name, result in of(results, "reconstruction").items():
-        for source in ("from pure noise", "from inverted noise"):
+        for source in ("from pure noise", "from pure noise, the same clips", "from inverted noise"):
             if row := result.get(source):
                 # A model without noise decodes once, from its codes.
                 label = source if "from inverted noise" in result else "from codes"
@@ -134,7 +139,7 @@ def priors(results: dict) -> str:
     for name, result in of(results, "prior").items():
         for kept in ("dynamic_kept", "static_kept"):
             for factor, (value, spread) in result[kept].items():
-                cells = [f"{value[k]:.3f} ± {spread[k]:.3f}" for k in value]
+                cells = [mean([value[k], spread[k]], 3) for k in value]
                 rows.append([name, kept.replace("_", " "), factor, *cells])
     return table(["model", "code", "factor", "Acc", "IS", "H(y\\|x)", "H(y)"], rows) if rows else ""
 
@@ -144,7 +149,7 @@ def label_free(results: dict) -> str:
     for name, result in of(results, "label_free").items():
         for factor in ("identity", "motion"):
             row = result[factor]
-            cells = [f"{row['mean']:.3f} ± {row['half_width']:.3f}", f"{row['floor']:.3f}", f"{row['ceiling']:.3f}"]
+            cells = [mean([row["mean"], row["half_width"]], 3), *(number(row[name]) for name in ("floor", "ceiling"))]
             unscored = row["unscored_donor_frames"] + row["unscored_output_frames"]
             rows.append(
                 [
@@ -191,7 +196,7 @@ def write_report(folder: Path) -> str:
     shared = results["settings"]
     judge = shared["judge"]["describe"] if shared["judge"] else "No judge"
     models = [
-        [name, f"{model['parameters'] / 1e6:.2f} M", f"`{model['weights']}`"]
+        [name, f"{model['parameters'] / 1e6:.2f} M", f"`{model.get('fingerprint', 'not known')}`"]
         for name, model in results["models"].items()
     ]
     text = f"""# {shared["dataset"]}
@@ -199,7 +204,7 @@ def write_report(folder: Path) -> str:
 {shared["num_clips"]} held-out clips of {shared["num_frames"]} frames, {shared["num_pairs"]} ordered pairs, seed {shared["seed"]}; accuracies in %, 95 % intervals.
 {judge[0].upper()}{judge[1:]}.
 
-{table(["model", "parameters", "weights"], models)}"""
+{table(["model", "parameters", "fingerprint"], models)}"""
     for heading, part in PARTS.items():
         if body := part(results):
             text += f"\n## {heading}\n\n{body}"
@@ -214,6 +219,13 @@ def write_report(folder: Path) -> str:
     if left_out:
         text += "\n## Left out\n\n" + "".join(f"- {section}: {reason}\n" for section, reason in left_out)
     text += "\n" + ", ".join(f"{name} {value}" for name, value in results["environment"].items()) + ".\n"
+    for name, model in results["models"].items():
+        for section, found in model["sections"].items():
+            if other := found.get("environment"):
+                differing = [
+                    f"{key} {value}" for key, value in other.items() if results["environment"].get(key) != value
+                ]
+                text += f"\n{name}, {section}: with {', '.join(differing)}.\n"
     with written_whole(folder / "tables.md") as partial:
         partial.write_text(text)
     return text

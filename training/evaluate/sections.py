@@ -1,6 +1,7 @@
 """What `evaluate.py` measures, section by section: each takes a model and a [`Bench`] and gives a dict ready for JSON."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -17,14 +18,16 @@ from divid_diffusers.evaluation.reconstruction import motion_error, perceptual_d
 from divid_diffusers.evaluation.routing_maps import routing_maps, routing_strip
 from divid_diffusers.evaluation.sample_quality import sprites_protocol
 from divid_diffusers.evaluation.statistics import mean_interval
-from divid_diffusers.evaluation.swap_test import swap_test
+from divid_diffusers.evaluation.swap_test import check_labels, swap_test
 from divid_diffusers.evaluation.true_swap import TrueClips, score_true_swaps
 from divid_diffusers.models.judge import ClipJudge
 
 
 BATCH = 32  # clips decoded at once
+# Of what takes long, so many clips and pairs, drawn with the seed: `Bench.some`.
 INVERTED_CLIPS, INVERSION_STEPS = 32, 20  # inversion takes two passes, of more steps than decoding
 BOTTLENECK_CLIPS, BOTTLENECK_TIMES = 48, 11
+ROUTED_CLIPS = 8
 TRUE_SWAPS = 200
 LABEL_FREE_SWAPS = 100
 
@@ -39,16 +42,16 @@ class Bench:
     Everything the models share.
 
     Attributes:
-        train, test: prepared or drawn clips, see `clips.open_clips`.
+        train (`list[dict]`): training clips drawn for the leakage probes, cut to N frames.
         items (`list[dict]`): the held-out clips, and `clips` (`(B, N, C, H, W)` in [0, 1]) their evenly spaced frames.
-        pairs: (static donor, dynamic donor) by place in `items`.
+        pairs: (static donor, dynamic donor) by place in `items`; none where there is one clip.
         judge: or None, which leaves the sections that need one out.
         model_with_floors: beside whose leakage that of raw pixels is measured: it is the same for all, and slow.
         true_clip: gives the true clip of any pair, or why it cannot.
         label_free: features of identity and of motion, if they were asked for.
     """
 
-    train: torch.utils.data.Dataset
+    train: list[dict]
     items: list[dict]
     clips: torch.Tensor
     pairs: list[tuple[int, int]]
@@ -56,7 +59,6 @@ class Bench:
     dynamic_factors: list[str]
     judge: ClipJudge | None
     true_clip: TrueClips | LeftOut
-    num_probe_clips: int
     label_free: tuple[Features, Features] | None
     model_with_floors: str
     seed: int
@@ -67,15 +69,28 @@ class Bench:
         names = [*self.static_factors, *self.dynamic_factors]
         self.factors = {name: [item[name] for item in self.items] for name in names}
 
+    def some(self, things: Sequence, count: int) -> list:
+        """`count` of them, the same for every model, at random: clips and pairs are sorted, and the first are of few people."""
+        return draw_clips(things, count, self.seed)
+
+    def some_clips(self, count: int) -> torch.Tensor:
+        return self.clips[self.some(range(len(self.clips)), count)]
+
+    def some_pairs(self, count: int) -> tuple[list[int], list[int]]:
+        """Static and dynamic donors."""
+        if not self.pairs:
+            raise LeftOut("There is a single test clip, and nothing to swap it with: keep more clips for test.")
+        a, b = zip(*self.some(self.pairs, count), strict=True)
+        return list(a), list(b)
+
 
 def leakage(model: PipelineDisentangler, bench: Bench) -> dict:
     if not bench.static_factors or not bench.dynamic_factors:
         raise LeftOut("The clips have no labels to probe for.")
     floors = model.name == bench.model_with_floors
-    chosen = draw_clips(bench.train, bench.num_probe_clips, bench.seed)
-    clips = evenly_spaced(chosen, bench.clips.shape[1]).float() / 255
+    clips = evenly_spaced(bench.train, bench.clips.shape[1]).float() / 255
     codes = []
-    for items, frames in ((chosen, clips), (bench.items, bench.clips)):
+    for items, frames in ((bench.train, clips), (bench.items, bench.clips)):
         static, dynamic = zip(*(model.encode(batch) for batch in frames.split(BATCH)), strict=True)
         labels = [
             {name: np.array([item[name] for item in items]) for name in names}
@@ -98,11 +113,14 @@ def reconstruction(model: PipelineDisentangler, bench: Bench) -> dict:
     seconds = (time.perf_counter() - start) / len(bench.clips)
     result = {"from pure noise": closeness(bench, bench.clips, torch.cat(decoded)), "seconds_per_clip": seconds}
     if hasattr(model.pipe, "invert"):
-        truth = bench.clips[:INVERTED_CLIPS]
+        chosen = bench.some(range(len(bench.clips)), INVERTED_CLIPS)
+        truth = bench.clips[chosen]
         noise = model.pipe.invert(truth, num_inference_steps=INVERSION_STEPS)
         options = {"num_inference_steps": INVERSION_STEPS, "latents": noise, "output_type": "pt"}
-        decoded = model.pipe(*model.encode(truth), **options).frames.float().cpu()
-        result["from inverted noise"] = closeness(bench, truth, decoded) | {"steps": INVERSION_STEPS}
+        inverted = model.pipe(*model.encode(truth), **options).frames.float().cpu()
+        if len(truth) < len(bench.clips):
+            result["from pure noise, the same clips"] = closeness(bench, truth, torch.cat(decoded)[chosen])
+        result["from inverted noise"] = closeness(bench, truth, inverted) | {"steps": INVERSION_STEPS}
     return result
 
 
@@ -119,6 +137,11 @@ def closeness(bench: Bench, truth: torch.Tensor, decoded: torch.Tensor) -> dict:
 def swap(model: PipelineDisentangler, bench: Bench) -> dict:
     if bench.judge is None:
         raise LeftOut("There is no judge: train one with train_judge.py and give --judge.")
+    bench.some_pairs(1)
+    try:
+        check_labels(bench.factors, len(bench.clips), bench.static_factors, bench.dynamic_factors)
+    except ValueError as error:
+        raise LeftOut(str(error)) from error
     return swap_test(
         model,
         bench.judge.predict,
@@ -135,8 +158,7 @@ def swap(model: PipelineDisentangler, bench: Bench) -> dict:
 def true_swap(model: PipelineDisentangler, bench: Bench) -> dict:
     if isinstance(bench.true_clip, LeftOut):
         raise bench.true_clip
-    pairs = bench.pairs[:: max(1, len(bench.pairs) // TRUE_SWAPS)][:TRUE_SWAPS]
-    a, b = map(list, zip(*pairs, strict=True))
+    a, b = bench.some_pairs(TRUE_SWAPS)
     swaps = decode_swaps(model, bench, a, b)
     donors = [bench.items[i] for i in a], [bench.items[j] for j in b]
     features = None if bench.judge is None else bench.judge.feature_maps
@@ -163,14 +185,16 @@ def bottleneck(model: PipelineDisentangler, bench: Bench) -> dict:
         raise LeftOut("This model decodes in one pass: there is no t.")
     last = model.pipe.scheduler.config.num_train_timesteps - 1
     times = np.linspace(0, last, BOTTLENECK_TIMES).round().astype(int).tolist()
-    return token_bottleneck(model.pipe, bench.clips[:BOTTLENECK_CLIPS], times, bench.seed)
+    if len(bench.clips) < 2:
+        raise LeftOut("Tokens must come from another clip, but there is a single test clip: keep more clips for test.")
+    return token_bottleneck(model.pipe, bench.some_clips(BOTTLENECK_CLIPS), times, bench.seed)
 
 
 def routing(model: PipelineDisentangler, bench: Bench) -> dict:
     """Mean weight on s by resolution and step; and a picture, which JSON cannot hold."""
     if not hasattr(model.pipe, "unet"):
         raise LeftOut("This model has no attention between tokens to look at.")
-    clips = bench.clips[:8]
+    clips = bench.some_clips(ROUTED_CLIPS)
     with torch.no_grad():
         tokens = model.pipe.encode(clips)
     generator = torch.Generator().manual_seed(bench.seed)
@@ -192,8 +216,7 @@ def routing(model: PipelineDisentangler, bench: Bench) -> dict:
 def label_free(model: PipelineDisentangler, bench: Bench) -> dict:
     if bench.label_free is None:
         raise LeftOut("Asked for with --identity_model or --motion_model only: the models are downloaded.")
-    pairs = bench.pairs[:LABEL_FREE_SWAPS]
-    a, b = map(list, zip(*pairs, strict=True))
+    a, b = bench.some_pairs(LABEL_FREE_SWAPS)
     swaps = decode_swaps(model, bench, a, b)
     return asdict(score_label_free(bench.clips[a], bench.clips[b], swaps, *bench.label_free))
 

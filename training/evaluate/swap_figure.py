@@ -14,9 +14,11 @@ NUM_PAIRS, LABEL_HEIGHT, SCALE = 4, 12, 2
 def draw_swap_figure(models: dict, bench: Bench, folder: Path) -> None:
     """
     swaps.png, frames from left to right, and swaps.gif, pair by pair from left to right. Of the evaluated pairs whose donors differ
-    in every label the first whose donors are new.
+    in every label those whose donors are new, in an order drawn with the seed.
     """
     pairs = distinct_pairs(bench)
+    if not pairs:  # of a single clip
+        return
     a, b = map(list, zip(*pairs, strict=True))
     rows = {"static donor": bench.clips[a], "dynamic donor": bench.clips[b]}
     for name, model in models.items():
@@ -35,12 +37,14 @@ def draw_swap_figure(models: dict, bench: Bench, folder: Path) -> None:
 
 def distinct_pairs(bench: Bench) -> list[tuple[int, int]]:
     chosen: list[tuple[int, int]] = []
-    for pair in bench.pairs:
+    order = np.random.default_rng(bench.seed).permutation(len(bench.pairs))
+    for pair in (bench.pairs[i] for i in order):
         differ = all(bench.factors[name][pair[0]] != bench.factors[name][pair[1]] for name in bench.factors)
         if differ and not set(pair) & {index for each in chosen for index in each}:
             chosen.append(pair)
-    # Spread over the set, whose clips are in order.
-    return chosen[:: max(1, len(chosen) // NUM_PAIRS)][:NUM_PAIRS] or bench.pairs[:NUM_PAIRS]
+        if len(chosen) == NUM_PAIRS:
+            break
+    return chosen or [bench.pairs[i] for i in order[:NUM_PAIRS]]
 
 
 def strip(name: str, frames: torch.Tensor) -> Image.Image:

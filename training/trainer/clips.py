@@ -4,7 +4,7 @@ import torch
 
 from divid_diffusers.data.prepared import load_clips
 from divid_diffusers.data.puppets import Puppets
-from divid_diffusers.data.sampling import evenly_spaced
+from divid_diffusers.data.sampling import draw_clips, evenly_spaced
 
 
 def open_clips(args):
@@ -23,10 +23,8 @@ def open_clips(args):
 
 
 def some_clips(clips, args, count: int) -> torch.Tensor:
-    """Clips from all over the set, frames evenly spaced: `(B, N, C, H, W)` in [-1, 1]."""
-    count = min(count, len(clips))
-    chosen = (clips[index * len(clips) // count] for index in range(count))
-    return to_model_range(evenly_spaced(chosen, args.num_frames))
+    """Clips drawn from all over the set, the same in every run, frames evenly spaced: `(B, N, C, H, W)` in [-1, 1]."""
+    return to_model_range(evenly_spaced(draw_clips(clips, count, seed=0), args.num_frames))
 
 
 def to_model_range(frames: torch.Tensor) -> torch.Tensor:
