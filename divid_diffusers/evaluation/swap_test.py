@@ -8,8 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import torch
 
+from .floors import nearest, shrunk
 from .protocol import Disentangler, Judge
-from .statistics import wilson_interval
+from .realism import disjoint, two_sample_test
+from .statistics import pigeonhole_interval, wilson_interval
 
 
 Labels = Mapping[str, Sequence[int]]
@@ -24,6 +26,45 @@ def ordered_pairs(num_clips: int, num_pairs: int | None = None, seed: int = 0) -
         return pairs
     chosen = np.random.RandomState(seed).permutation(len(pairs))[:num_pairs]
     return [pairs[i] for i in sorted(chosen)]
+
+
+def harder_pairs(clips: torch.Tensor, labels: Labels, num_pairs: int, seed: int = 0) -> list[tuple[int, int]]:
+    """
+    Pairs that no collage of pixels gets right: for every static donor the dynamic donors that differ from it in all labels and whose
+    first frames differ most (position, size, pose: mean squared error at 16 x 16 pixels). `num_pairs` of them, drawn; none where no two
+    clips differ in all labels. Clips `(B, N, C, H, W)` in [0, 1].
+    """
+    first = shrunk(clips[:, :1])
+    distance = torch.cdist(first, first)
+    for each in labels.values():
+        each = torch.as_tensor(each)
+        distance[each[:, None] == each] = -1
+    of_each = max(1, -(-num_pairs // len(clips)))
+    far, donors = distance.topk(min(of_each, len(clips)), dim=1)
+    pairs = [(a, int(b)) for a in range(len(clips)) for b, apart in zip(donors[a], far[a]) if apart >= 0]
+    chosen = np.random.RandomState(seed).permutation(len(pairs))[:num_pairs]
+    return [pairs[i] for i in sorted(chosen)]
+
+
+class NearestClipJudge:
+    """
+    A `Judge` without a network: it names what the nearest of the given clips shows, in mean squared error of frames averaged down to
+    16 x 16. Weak, but it shares no weakness with one that was trained.
+
+    Args:
+        clips (`torch.Tensor` of shape `(T, N, C, H, W)`): real training clips in [0, 1].
+        labels: for every factor the class of each.
+    """
+
+    def __init__(self, clips: torch.Tensor, labels: Labels):
+        self.small, self.labels = shrunk(clips), {name: torch.as_tensor(each) for name, each in labels.items()}
+
+    def __call__(self, clips: torch.Tensor) -> dict[str, torch.Tensor]:
+        found = nearest(shrunk(clips), self.small)
+        return {
+            name: torch.nn.functional.one_hot(each[found], int(each.max()) + 1).float()
+            for name, each in self.labels.items()
+        }
 
 
 def check_labels(
@@ -62,6 +103,10 @@ def swap_test(
     pairs: Sequence[tuple[int, int]] | None = None,
     batch_size: int = 32,
     progress: Callable = lambda batches: batches,
+    harder: Sequence[tuple[int, int]] = (),
+    people: Sequence[int] | None = None,
+    other_judges: Mapping[str, Judge] | None = None,
+    texture: Callable[[torch.Tensor], torch.Tensor] | None = None,
 ) -> dict:
     """
     Args:
@@ -72,13 +117,21 @@ def swap_test(
         static_factors, dynamic_factors: which factors belong to s and to d. "static" is right where all of its factors are.
         pairs: (static donor, dynamic donor); default: all ordered pairs.
         progress: wraps the iterable of batches, e.g. in tqdm.
+        harder: more pairs, scored apart; see [`harder_pairs`].
+        people: who is in each clip, for intervals over people.
+        other_judges: asked for the same swaps, by name; they know at least the factors.
+        texture: clips to features `(B, F)`, for realism; see [`ClipJudge.texture`].
 
     Returns:
         A dict ready for JSON. `real`, `reconstructions` and, under `swaps`, all pairs, those that differ in everything, those that
-        share the static and those that share the dynamic labels: each `{n, static, dynamic, joint}` with accuracies as
-        [share, low, high], 95 % Wilson intervals. Intervals treat pairs as independent, though each clip is in many.
+        share the static and those that share the dynamic labels, and the harder ones: each `{n, static, dynamic, joint}` with accuracies as
+        [share, low, high], 95 % Wilson intervals. Those treat pairs as independent, though each clip is in many; with `people`,
+        `joint_over_people` is [share, low, high] by [`pigeonhole_interval`]. **Joint where donors differ in both is the figure to
+        read**: a copy of one donor has none of it.
         `follows`: for every factor, over the pairs whose donors differ in it, how often the output shows the static donor's class,
-        the dynamic donor's, or neither.
+        the dynamic donor's, or neither. `other_judges`: by name `real`, `swaps` as above, and `agreement`: how often it and the
+        first judge say alike whether a swap is right in everything. `realism`: [`two_sample_test`] of half of the real clips against
+        swaps of the other half.
 
     Raises ValueError for labels that cannot be judged, a judge of another set, and codes or clips that are not finite.
     """
@@ -86,7 +139,9 @@ def swap_test(
     check_labels(labels, len(clips), static_factors, dynamic_factors)
     pairs = ordered_pairs(len(clips)) if pairs is None else list(pairs)
     truth = {factor: np.asarray(labels[factor]) for factor in factors}
-    real = judged_in_batches(judge, [clips[i : i + batch_size] for i in range(0, len(clips), batch_size)], factors)
+    judges = {"": judge} | dict(other_judges or {})
+    whole = [clips[i : i + batch_size] for i in range(0, len(clips), batch_size)]
+    real = {name: judged_in_batches(each, whole, factors) for name, each in judges.items()}
 
     codes = [model.encode(clips[i : i + batch_size]) for i in range(0, len(clips), batch_size)]
     static, dynamic = (torch.cat(parts) for parts in zip(*codes, strict=True))
@@ -106,28 +161,66 @@ def swap_test(
             yield decoded
 
     reconstructed = judged_in_batches(judge, decode([(i, i) for i in range(len(clips))]), factors)
-    a, b = np.array(pairs).T
-    swapped = judged_in_batches(judge, progress(decode(pairs)), factors)
+    of_real, of_swaps = disjoint(len(clips), pairs)
+    of_swaps = set(np.random.RandomState(0).permutation(of_swaps)[: len(of_real)].tolist())
+    told: dict[str, list] = {name: [] for name in judges}
+    features, place = [], 0
+    for batch in progress(decode([*pairs, *harder])):
+        for name, each in judges.items():
+            told[name].append(judged(each, batch, factors))
+        rows = [row for row in range(len(batch)) if place + row in of_swaps]
+        if texture is not None and rows:
+            features.append(texture(batch[rows]))
+        place += len(batch)
+    shown = {
+        name: {factor: np.concatenate([part[factor] for part in parts]) for factor in factors}
+        for name, parts in told.items()
+    }
+    a, b = np.array([*pairs, *harder]).T
+    listed = np.arange(len(a)) < len(pairs)
     donor = {factor: truth[factor][a if factor in static_factors else b] for factor in factors}
     same_static = np.all([truth[f][a] == truth[f][b] for f in static_factors], axis=0)
     same_dynamic = np.all([truth[f][a] == truth[f][b] for f in dynamic_factors], axis=0)
     groups = {
-        "all": np.ones(len(pairs), bool),
-        "different in both": ~same_static & ~same_dynamic,
-        "same static": same_static,
-        "same dynamic": same_dynamic,
+        "all": listed,
+        "different in both": listed & ~same_static & ~same_dynamic,
+        "same static": listed & same_static,
+        "same dynamic": listed & same_dynamic,
+        "harder": ~listed,
     }
+    donors = None if people is None else np.asarray(people)[np.stack([a, b], axis=1)]
 
-    def scores(predicted, expected, rows=slice(None)):
+    def scores(predicted, expected, rows=slice(None), members=None):
         right = {factor: (predicted[factor] == expected[factor])[rows] for factor in factors}
-        return accuracies(right, static_factors, dynamic_factors)
+        result = accuracies(right, static_factors, dynamic_factors)
+        if members is not None and len(np.unique(members[rows])) > 1:
+            joint = np.all(list(right.values()), axis=0).astype(float)
+            result["joint_over_people"] = list(pigeonhole_interval(joint, members[rows]))
+        return result
 
-    return {
-        "real": scores(real, truth),
+    def of_groups(predicted):
+        return {name: scores(predicted, donor, rows, donors) for name, rows in groups.items() if rows.any()}
+
+    def right_in_all(predicted):
+        return np.all([predicted[factor] == donor[factor] for factor in factors], axis=0)
+
+    result = {
+        "real": scores(real[""], truth),
         "reconstructions": scores(reconstructed, truth),
-        "swaps": {name: scores(swapped, donor, rows) for name, rows in groups.items() if rows.any()},
-        "follows": {factor: follows(swapped[factor], truth[factor][a], truth[factor][b]) for factor in factors},
+        "swaps": of_groups(shown[""]),
+        "follows": {f: follows(shown[""][f][listed], truth[f][a[listed]], truth[f][b[listed]]) for f in factors},
+        "realism": two_sample_test(texture(clips[of_real]), torch.cat(features)) if features else None,
     }
+    if other_judges:
+        result["other_judges"] = {
+            name: {
+                "real": scores(real[name], truth),
+                "swaps": of_groups(shown[name]),
+                "agreement": share((right_in_all(shown[name]) == right_in_all(shown[""]))[listed]),
+            }
+            for name in other_judges
+        }
+    return result
 
 
 def judged_in_batches(judge: Judge, batches, factors: Sequence[str]) -> dict[str, np.ndarray]:

@@ -112,7 +112,24 @@ class ClipJudge(StrictLoadingMixin, ModelMixin, ConfigMixin):
         [`perceptual_distance`] compares clips in, by a network that knows this very domain.
         """
         frames = frames.to(input_device(self), self.dtype)
-        maps, features = [], torch.cat([frames, frames - frames[:1]], dim=1)
+        return self._maps(torch.cat([frames, frames - frames[:1]], dim=1))
+
+    @torch.no_grad()
+    @reads_weights
+    def texture(self, clips: torch.Tensor) -> torch.Tensor:
+        """
+        Mean and standard deviation over places of every channel of those maps, averaged over frames: `(B, F)`, on the CPU, of clips
+        `(B, N, C, H, W)` in [0, 1]. They tell blur, noise and seams, which the classes that it names should not depend on.
+        """
+        self.eval()
+        clips = clips.to(input_device(self), self.dtype)
+        frames = rearrange(torch.cat([clips, clips - clips[:, :1]], dim=2), "b n c h w -> (b n) c h w")
+        maps = [each.flatten(2) for each in self._maps(frames)]
+        statistics = [part for each in maps for part in (each.mean(dim=2), each.std(dim=2, correction=0))]
+        return torch.cat(statistics, dim=1).unflatten(0, clips.shape[:2]).mean(dim=1).float().cpu()
+
+    def _maps(self, features: torch.Tensor) -> list[torch.Tensor]:
+        maps = []
         for number, layer in enumerate(self.frame_encoder, start=1):
             features = layer(features)
             if number % LAYERS_PER_LEVEL == 0:

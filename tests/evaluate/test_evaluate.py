@@ -74,7 +74,7 @@ def measured(folder, tmp_path_factory):
 
 def test_every_section_is_measured_or_says_why_not(measured):
     _, results = measured
-    sections = {name: model["sections"] for name, model in results["models"].items()}
+    sections = {name: results["models"][name]["sections"] for name in ("divid", "dbse")}
     left_out = {name: [key for key, found in each.items() if "left_out" in found] for name, each in sections.items()}
     assert left_out == {
         "divid": ["true_swap", "prior", "label_free"],
@@ -99,13 +99,24 @@ def test_the_tables_come_from_the_json_alone_and_name_the_judges_accuracy(measur
     assert (tmp_path / "bottleneck_divid.png").stat().st_size > 1000
 
 
+def test_floors_are_rows_of_every_swap_table(measured):
+    out, results = measured
+    floors = {name: model for name, model in results["models"].items() if "version" in model["fingerprint"]}
+    assert len(floors) == 6 and all(set(model["sections"]) == {"swap", "true_swap"} for model in floors.values())
+    text = (out / "tables.md").read_text()
+    for name, model in floors.items():
+        row = model["sections"]["swap"]["result"]["swaps"]["different in both"]
+        assert f"| {name} | {row['n']} | {report.share(row['joint'])} | " in text
+    assert "too few people" in text and "nearest training clip" in text
+
+
 def test_the_figure_shows_donors_and_models(measured):
     out, _ = measured
     from PIL import Image
 
     figure, movie = Image.open(out / "swaps.png"), Image.open(out / "swaps.gif")
     assert figure.width == 2 * 4 * SIZE and movie.n_frames == 4
-    assert figure.height % (4 * (2 * SIZE + 12)) == 0, "per pair: two donors and two models"
+    assert figure.height % (7 * (2 * SIZE + 12)) == 0, "per pair: two donors, two models and three floors"
 
 
 def test_a_run_goes_on_where_it_stopped(folder, tmp_path, monkeypatch):

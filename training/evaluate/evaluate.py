@@ -20,12 +20,13 @@ from pathlib import Path
 
 import torch
 from report import write_report
-from sections import SECTIONS, Bench, LeftOut
+from sections import OF_FLOORS, SECTIONS, Bench, LeftOut
 from swap_figure import draw_swap_figure
 
 from divid_diffusers.data.prepared import load_clips
 from divid_diffusers.data.puppets import Puppets
 from divid_diffusers.data.sampling import draw_clips, evenly_spaced
+from divid_diffusers.evaluation.floors import Floor, floors
 from divid_diffusers.evaluation.label_free import IDENTITY_MODEL, MOTION_MODEL, PretrainedFeatures
 from divid_diffusers.evaluation.protocol import PipelineDisentangler, load_model
 from divid_diffusers.evaluation.results_file import fingerprint, open_results, save_results
@@ -34,11 +35,17 @@ from divid_diffusers.evaluation.true_swap import SkeletonTruth, SpritesTruth, tr
 from divid_diffusers.models.judge import ClipJudge
 
 
+# Floors that show nothing but a donor, whose row is in the figure anyway.
+DRAWN_AS_DONORS = ("static frame held", "copy of the static donor", "copy of the dynamic donor")
+
+
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    parser.add_argument("--models", nargs="+", required=True, metavar="NAME=PATH", help="Folders or Hub names.")
+    parser.add_argument(
+        "--models", nargs="*", default=[], metavar="NAME=PATH", help="Folders or Hub names. None: floors only."
+    )
     parser.add_argument(
         "--dataset", required=True, help="puppets, or a set that training/prepare/*.py wrote, or one on the Hub."
     )
@@ -124,7 +131,7 @@ def open_bench(args) -> Bench:
     probed = draw_clips(range(len(train)), args.num_probe_clips, args.seed)
     return Bench(
         [cut(train[index], num_frames) for index in probed], items, clips, pairs, static, dynamic, judge, truth, label_free,
-        next(iter(args.models)), args.seed, args.out,
+        next(iter(args.models), ""), args.seed, args.out,
     )  # fmt: skip
 
 
@@ -199,14 +206,19 @@ def environment() -> dict[str, str]:
     return machine | {package: version(package) for package in packages}
 
 
-def measure(name: str, model: PipelineDisentangler, bench: Bench, results: dict, args) -> None:
-    entry, has = results["models"].get(name), fingerprint(model.pipe)
+def measure(name: str, model: PipelineDisentangler | Floor, bench: Bench, results: dict, args) -> None:
+    is_floor = isinstance(model, Floor)
+    entry, has = results["models"].get(name), model.fingerprint() if is_floor else fingerprint(model.pipe)
     if entry is None or entry.get("fingerprint") != has:
-        parts = [part for part in model.pipe.components.values() if isinstance(part, torch.nn.Module)]
+        parts = (
+            [] if is_floor else [each for each in model.pipe.components.values() if isinstance(each, torch.nn.Module)]
+        )
         count = sum(p.numel() for part in parts for p in part.parameters())
         entry = {"fingerprint": has, "parameters": count, "sections": {}}
         results["models"][name] = entry
     for section in args.sections:
+        if is_floor and section not in OF_FLOORS:
+            continue
         if "result" in entry["sections"].get(section, {}):  # what was left out may be measurable now
             continue
         print(f"{name}: {section} ...", flush=True)
@@ -242,11 +254,12 @@ def main(argv: list[str] | None = None) -> None:
         raise SystemExit(str(error)) from error
     args.out.mkdir(parents=True, exist_ok=True)
     try:
+        models |= {floor.name: floor for floor in floors(bench.train_clips())}
         for name, model in models.items():
             measure(name, model, bench, results, args)
     except ValueError as error:  # codes with NaN, clips of another shape
         raise SystemExit(f"{name}: {error}") from error
-    draw_swap_figure(models, bench, args.out)
+    draw_swap_figure({name: model for name, model in models.items() if name not in DRAWN_AS_DONORS}, bench, args.out)
     print(write_report(args.out))
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-from divid_diffusers.data.sampling import draw_clips, evenly_spaced
+from divid_diffusers.data.sampling import draw_clips
 from divid_diffusers.evaluation.bottleneck import token_bottleneck
 from divid_diffusers.evaluation.label_free import Features, score_label_free
 from divid_diffusers.evaluation.leakage import LabelledCodes, measure_leakage
@@ -18,7 +18,7 @@ from divid_diffusers.evaluation.reconstruction import motion_error, perceptual_d
 from divid_diffusers.evaluation.routing_maps import routing_maps, routing_strip
 from divid_diffusers.evaluation.sample_quality import sprites_protocol
 from divid_diffusers.evaluation.statistics import mean_interval
-from divid_diffusers.evaluation.swap_test import check_labels, swap_test
+from divid_diffusers.evaluation.swap_test import NearestClipJudge, check_labels, harder_pairs, swap_test
 from divid_diffusers.evaluation.true_swap import TrueClips, score_true_swaps
 from divid_diffusers.models.judge import ClipJudge
 
@@ -30,6 +30,8 @@ BOTTLENECK_CLIPS, BOTTLENECK_TIMES = 48, 11
 ROUTED_CLIPS = 8
 TRUE_SWAPS = 200
 LABEL_FREE_SWAPS = 100
+HARDER_PAIRS = 300
+OF_FLOORS = ("swap", "true_swap")  # sections in which tricks are measured beside models
 
 
 class LeftOut(Exception):
@@ -69,6 +71,10 @@ class Bench:
         names = [*self.static_factors, *self.dynamic_factors]
         self.factors = {name: [item[name] for item in self.items] for name in names}
 
+    def train_clips(self) -> torch.Tensor:
+        """`(T, N, C, H, W)` in [0, 1]."""
+        return torch.stack([item["frames"] for item in self.train]).float() / 255
+
     def some(self, things: Sequence, count: int) -> list:
         """`count` of them, the same for every model, at random: clips and pairs are sorted, and the first are of few people."""
         return draw_clips(things, count, self.seed)
@@ -88,7 +94,7 @@ def leakage(model: PipelineDisentangler, bench: Bench) -> dict:
     if not bench.static_factors or not bench.dynamic_factors:
         raise LeftOut("The clips have no labels to probe for.")
     floors = model.name == bench.model_with_floors
-    clips = evenly_spaced(bench.train, bench.clips.shape[1]).float() / 255
+    clips = bench.train_clips()
     codes = []
     for items, frames in ((bench.train, clips), (bench.items, bench.clips)):
         static, dynamic = zip(*(model.encode(batch) for batch in frames.split(BATCH)), strict=True)
@@ -142,6 +148,8 @@ def swap(model: PipelineDisentangler, bench: Bench) -> dict:
         check_labels(bench.factors, len(bench.clips), bench.static_factors, bench.dynamic_factors)
     except ValueError as error:
         raise LeftOut(str(error)) from error
+    harder = harder_pairs(bench.clips, bench.factors, HARDER_PAIRS, bench.seed)
+    labels = {name: [item[name] for item in bench.train] for name in bench.factors}
     return swap_test(
         model,
         bench.judge.predict,
@@ -151,7 +159,11 @@ def swap(model: PipelineDisentangler, bench: Bench) -> dict:
         bench.dynamic_factors,
         bench.pairs,
         BATCH,
-        lambda batches: tqdm(batches, total=-(-len(bench.pairs) // BATCH), desc="swaps", unit="batch"),
+        lambda batches: tqdm(batches, total=-(-(len(bench.pairs) + len(harder)) // BATCH), desc="swaps", unit="batch"),
+        harder,
+        [item["identity"] for item in bench.items] if "identity" in bench.items[0] else None,
+        {"nearest training clip": NearestClipJudge(bench.train_clips(), labels)},
+        bench.judge.texture,
     )
 
 
