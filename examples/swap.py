@@ -1,7 +1,4 @@
-"""Swap identity and motion between held-out Puppets with the embedded model: writes a picture and a GIF, prints scores.
-
-python examples/swap.py --output_dir outputs
-"""
+"""Swap identity and motion between held-out Puppets with the embedded model: writes a picture and a GIF, prints scores."""
 
 import argparse
 import time
@@ -58,7 +55,7 @@ print(f"{len(swaps)} swaps of held-out clips, against the true clip as the rende
 if scores["identity_kept"]:  # not with --num_people 1: there is nobody else to be
     print(f"  identity kept  {scores['identity_kept'][0]:.0%}   (nearer to the true person than to any other here)")
 print(
-    f"  motion kept    {scores['motion_kept'][0]:.0%}   (nearer to the true motion than to any other of {len(MOTIONS)})"
+    f"  motion kept    {scores['motion_kept'][0]:.0%}   (nearer to the true one than to the {len(MOTIONS) - 1} others)"
 )
 print(f"  PSNR           {scores['psnr'][0]:.1f} dB")
 print(f"  motion error   {scores['motion_error'][0]:.2f}   (0 perfect, 1 motionless)")

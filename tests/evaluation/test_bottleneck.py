@@ -6,6 +6,7 @@ import pytest
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionOutput
+from scipy.stats import t
 from tiny import random_clips, tiny_pipeline
 
 from divid_diffusers.evaluation.bottleneck import _another_clip, marginal_kl, plot_bottleneck, token_bottleneck
@@ -71,7 +72,7 @@ def test_the_rise_is_what_the_wrong_token_costs(clips):
     # a ring through -1, 0, 1 has two edges of length 1 and one of length 2
     rise = found["rise"]["dynamic"]
     assert rise["mean"] == pytest.approx([2.0] * 3) and found["rise"]["both"] == rise
-    half = 1.96 * math.sqrt(3.0 / 3)  # values 1, 1, 4: variance 3, n = 3
+    half = t.ppf(0.975, 2) * math.sqrt(3.0 / 3)  # values 1, 1, 4: variance 3, n = 3
     assert rise["high"] == pytest.approx([2 + half] * 3) and rise["low"] == pytest.approx([2 - half] * 3)
 
 

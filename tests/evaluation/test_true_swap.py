@@ -12,6 +12,7 @@ import pytest
 import torch
 from preparation import Clip, Plan, prepare
 from scipy.io import savemat
+from scipy.stats import t
 
 from divid_diffusers.data.mhad_skeleton import read_skeleton, render_skeleton
 from divid_diffusers.data.prepared import PreparedClips, load_clips
@@ -177,7 +178,7 @@ def test_intervals_are_of_the_swaps_and_a_distance_is_the_one_given(sets):
         return [frames, frames[..., ::2, ::2]]
 
     row = score_true_swaps(swaps, clips, clips, truth, features)["swaps"]
-    assert row["psnr"] == pytest.approx([30, 1.96 * 10 * (12 / 11) ** 0.5 / 12**0.5], abs=1e-3)
+    assert row["psnr"] == pytest.approx([30, t.ppf(0.975, 11) * 10 * (12 / 11) ** 0.5 / 12**0.5], abs=1e-3)
     distance = perceptual_distance(true_swaps(truth, clips, clips), swaps, features).mean().item()
     assert distance > 0 and row["perceptual_distance"][0] == pytest.approx(distance)
 

@@ -414,7 +414,11 @@ def test_as_a_command_it_prints_a_summary_and_no_traceback(folder, tmp_path):
     done = subprocess.run(
         [*command[:3], tmp_path / "nowhere", *command[4:]], capture_output=True, text=True, timeout=200
     )
-    assert done.returncode == 1 and done.stderr.startswith("There is no folder") and "Traceback" not in done.stderr
+    assert (
+        done.returncode == 1
+        and done.stderr.splitlines()[-1].startswith("There is no folder")
+        and "Traceback" not in done.stderr
+    )
 
 
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGKILL], ids=["Ctrl-C", "kill -9"])
