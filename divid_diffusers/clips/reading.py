@@ -28,7 +28,8 @@ Frame = Image.Image | np.ndarray
 class ClipFile:
     """
     A clip that is not in memory. Iterating decodes its frames one by one: PIL images, or RGB arrays `(H, W, 3)` uint8, upright and as
-    they are shown.
+    they are shown. A video's frames come once each, also where its rate varies; `at_rate` makes them even. Frames by `fps` are the
+    seconds that the clip lasts, whatever it is.
 
     Args:
         source: a video, GIF, animated WebP/PNG or image, a folder of frames (read in natural order), or a URL of any of them but the

@@ -14,7 +14,8 @@ import numpy as np
 from .decoding import check_whole, decoded, open_video, video_frame
 
 
-INEXACT_SEEKING = ("mpeg", "mpegts")  # program and transport streams, whose time stamps shift after a jump
+# Program and transport streams, whose time stamps shift after a jump, and AVI, which says when frames are decoded, not shown.
+INEXACT_SEEKING = ("mpeg", "mpegts", "avi")
 
 
 class SeekableVideo:
@@ -47,7 +48,7 @@ class SeekableVideo:
                 raise ValueError(
                     f"{self.name} does not say when each of its frames is shown: convert it to mp4 first."
                 )
-            self.stamps, time_base, self.can_seek = list(range(len(self.stamps))), 1 / rate, False
+            self.stamps, self.keys, time_base, self.can_seek = list(range(len(self.stamps))), [], 1 / rate, False
         if not self.stamps:
             raise ValueError(f"{self.name} has no frames.")
         self.stamps.sort()

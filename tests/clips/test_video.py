@@ -27,6 +27,14 @@ def test_every_frame_is_the_one_that_decoding_everything_gives(tmp_path, name, c
         assert np.array_equal(frame, everything[index]), index
 
 
+@pytest.mark.parametrize("name", ["a.avi", "a.h264"])
+def test_a_file_that_tells_frames_apart_only_by_their_number_is_read_in_order(tmp_path, name):
+    path = write_video(tmp_path / name, numbered_frames(35), "libx264")
+    clip = SeekableVideo(path)
+    assert [number_of(frame) for frame in clip.frames_at([0, 7, 7, 34])] == [0, 7, 7, 34]
+    assert clip.indices_at_rate(5).tolist() == list(range(0, 35, 5))
+
+
 def test_only_the_groups_of_pictures_that_hold_a_frame_are_decoded(tmp_path, monkeypatch):
     decoded = []
     decode = video.decode_from
