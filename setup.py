@@ -43,9 +43,9 @@ setup(
     install_requires=[
         "accelerate>=1.10",  # diffusers loads and offloads models with it
         "av>=18.0",
-        "diffusers>=0.40",
+        "diffusers>=0.41",
         "einops>=0.8",
-        "huggingface-hub>=1.23",
+        "huggingface-hub>=1.32",
         "numpy>=1.26",
         "pillow>=10.3",
         "safetensors>=0.8",

@@ -1,8 +1,49 @@
 """What the pipeline refuses before it decodes: what would fail late or, worse, run."""
 
+import operator
 from collections.abc import Iterable, Sequence
 
 import torch
+
+from ..schedulers import SCHEDULERS
+
+
+def check_part(name: str, part: torch.nn.Module | None, pipeline: str) -> None:
+    if part is None:
+        able = {"encoder": "decodes stored tokens", "unet": "encodes clips"}[name]
+        raise ValueError(
+            f"This pipeline has no {name} and only {able}: load it without `{name}=None`, as "
+            f"`{pipeline}.from_pretrained(...)`."
+        )
+
+
+def check_scheduler(scheduler, unet: torch.nn.Module | None) -> None:
+    kind, used = type(scheduler), scheduler.config.get("prediction_type", "epsilon")
+    trained = used if unet is None else unet.config.prediction_type
+    if trained != used:
+        raise ValueError(
+            f"The UNet predicts {trained!r} but the scheduler reads its output as {used!r}: make the scheduler with "
+            f"`{kind.__name__}.from_config(pipe.scheduler.config)` of this checkpoint."
+        )
+    # One that is not of diffusers is its author's business.
+    if kind.__module__.startswith("diffusers.") and not {base.__name__ for base in kind.__mro__} & set(SCHEDULERS):
+        raise ValueError(
+            f"{kind.__name__} is not among the schedulers this pipeline can sample with, which know the noise levels that the "
+            f"network was trained at and share their noise among the frames of a clip: {', '.join(SCHEDULERS)}."
+        )
+
+
+def check_steps(steps: int, at_most: int | None = None) -> None:
+    try:
+        whole = operator.index(steps)
+    except TypeError:
+        raise ValueError(f"`num_inference_steps` is {steps!r}: give a whole number of steps.") from None
+    if whole < 1:
+        raise ValueError(f"`num_inference_steps` is {steps}: at least one step is needed.")
+    if at_most is not None and whole > at_most:
+        raise ValueError(
+            f"`num_inference_steps` is {steps}, but the network was trained at {at_most} timesteps: take at most as many."
+        )
 
 
 def check_tokens(static: torch.Tensor, dynamic: Sequence[torch.Tensor], config) -> None:
@@ -51,10 +92,8 @@ def check_latents(latents: torch.Tensor, lengths: Sequence[int], config) -> None
 
 
 def check_options(
-    steps: int, frames_per_batch: int, output_type: str, asked_inputs: Iterable[str], known_inputs: Iterable[str]
+    frames_per_batch: int, output_type: str, asked_inputs: Iterable[str] = (), known_inputs: Iterable[str] = ()
 ) -> None:
-    if steps < 1:
-        raise ValueError(f"`num_inference_steps` is {steps}: at least one step is needed.")
     unknown = set(asked_inputs) - set(known_inputs)
     if unknown:
         raise ValueError(
@@ -63,5 +102,7 @@ def check_options(
         )
     if frames_per_batch < 1:
         raise ValueError(f"`frames_per_batch` is {frames_per_batch}: at least one frame must be decoded at a time.")
-    if output_type not in ("pil", "np", "pt"):
-        raise ValueError(f"`output_type` is {output_type!r}: choose 'pil', 'np' or 'pt'.")
+    if output_type not in ("pil", "np", "pt", "latent"):
+        raise ValueError(
+            f"`output_type` is {output_type!r}: choose 'pil', 'np' or 'pt', or 'latent' for values in [-1, 1]."
+        )

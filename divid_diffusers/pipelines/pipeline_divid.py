@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from diffusers import DDIMInverseScheduler, DiffusionPipeline
+from diffusers.callbacks import MultiPipelineCallbacks, PipelineCallback
 from diffusers.configuration_utils import register_to_config
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
 from einops import rearrange
@@ -16,7 +17,15 @@ from ..clips.processor import ClipProcessor
 from ..models.sequence_encoder import DiViDSequenceEncoder, DiViDTokens
 from ..models.unet_static_dynamic import DiViDUNet2DConditionModel
 from ..schedulers.scheduling_shared_noise_ddpm import Generators, frame_generators, sample_shared_noise
-from .input_checks import check_guidance, check_latents, check_options, check_tokens
+from .input_checks import (
+    check_guidance,
+    check_latents,
+    check_options,
+    check_part,
+    check_scheduler,
+    check_steps,
+    check_tokens,
+)
 from .pipeline_output import DiViDPipelineOutput
 from .saving import WholeSavingMixin
 from .token_batches import encode_clips, pair_tokens, to_output
@@ -49,13 +58,15 @@ class DiViDPipeline(WholeSavingMixin, DiffusionPipeline):
     ```
 
     Args:
-        encoder ([`DiViDSequenceEncoder`]), unet ([`DiViDUNet2DConditionModel`]): the two trained parts.
-        scheduler ([`SharedNoiseDDPMScheduler`] or any diffusers scheduler): swap it by `from_config`; the noise of a clip
-            stays shared by its frames with all of them.
+        encoder ([`DiViDSequenceEncoder`]), unet ([`DiViDUNet2DConditionModel`]): the two trained parts. Either may be `None`:
+            tokens that were stored are decoded without the encoder, clips are encoded without the UNet.
+        scheduler ([`SharedNoiseDDPMScheduler`] or one of [`SCHEDULERS`]): swap it by `from_config`; the noise of a clip stays
+            shared by its frames with all of them.
         num_inference_steps (`int`): this checkpoint's default number of denoising steps.
     """
 
     model_cpu_offload_seq = "encoder->unet"
+    _optional_components = ["encoder", "unet"]
     _callback_tensor_inputs = ["latents"]
 
     @register_to_config
@@ -67,7 +78,8 @@ class DiViDPipeline(WholeSavingMixin, DiffusionPipeline):
         num_inference_steps: int = 50,
     ):
         super().__init__()
-        for name in ("static_dim", "dynamic_dim", "sample_size", "in_channels"):
+        shared = ("static_dim", "dynamic_dim", "sample_size", "in_channels")
+        for name in shared if encoder is not None and unet is not None else ():
             ours, theirs = encoder.config[name], unet.config[name]
             if ours != theirs:
                 raise ValueError(
@@ -75,8 +87,19 @@ class DiViDPipeline(WholeSavingMixin, DiffusionPipeline):
                     "from one checkpoint."
                 )
         self.register_modules(encoder=encoder, unet=unet, scheduler=scheduler)
-        self._check_scheduler()
+        check_scheduler(scheduler, unet)
         self.clip_processor = ClipProcessor()
+        self._interrupt, self._num_timesteps = False, 0
+
+    @property
+    def num_timesteps(self) -> int:
+        """How often the running call, or else the last one, calls `callback_on_step_end`: steps times batches of frames."""
+        return self._num_timesteps
+
+    @property
+    def interrupt(self) -> bool:
+        """Whether the call is to stop after this step: set `pipe._interrupt = True`, in a callback or from another thread."""
+        return self._interrupt
 
     def encode(self, clips: Any, static_frame: int = 0) -> DiViDTokens:
         """
@@ -89,7 +112,8 @@ class DiViDPipeline(WholeSavingMixin, DiffusionPipeline):
         Returns:
             [`DiViDTokens`]: `static` `(B, S)`; `dynamic` `(B, N, D)`, or a list of `(N_b, D)` if the lengths differ.
         """
-        self._check_scheduler()
+        check_part("encoder", self.encoder, type(self).__name__)
+        check_scheduler(self.scheduler, self.unet)
         device, dtype = self._execution_device, self.encoder.dtype
         frames = self.clip_processor.preprocess(
             clips, size=self.encoder.config.sample_size, num_channels=self.encoder.config.in_channels, device=device
@@ -158,17 +182,26 @@ class DiViDPipeline(WholeSavingMixin, DiffusionPipeline):
     @torch.no_grad()
     def invert(self, clips: Any, static_frame: int = 0, num_inference_steps: int = 100) -> torch.Tensor:
         """
-        The noise x_T from which deterministic sampling gives the clip back (DDIM run backwards, given the clip's tokens).
-        Unlike the noise of training it differs from frame to frame: it holds what the tokens do not. Pass it as `latents`
-        with the same number of steps and a [`DDIMScheduler`] with `timestep_spacing="trailing"`.
+        The start x_T from which deterministic sampling gives the clip back (DDIM run backwards, given the clip's tokens).
+        Pass it as `latents` with the same number of steps and a [`DDIMScheduler`] with `timestep_spacing="trailing"`.
+
+        It is no draw from N(0, I), and not to be mixed like one: it differs from frame to frame and holds what the tokens do
+        not. Where the network's x_0 is off by e near t = 0, the noise is off by `e / sqrt(1 - abar_t)`, up to a hundredfold, and
+        the more steps, the more of them are there: on Puppets its standard deviation is 0.4 with 10 steps, 1.9 with 100.
 
         Args:
             clips: one clip, or several of equal length.
-            num_inference_steps (`int`): steps; the more, the closer the reconstruction.
+            num_inference_steps (`int`): 1 to the scheduler's number of training timesteps; the more, the closer the
+                reconstruction.
 
         Returns:
             `torch.Tensor` of shape `(B, N, C, H, W)`.
+
+        Raises:
+            ValueError: a number of steps out of range, clips of different lengths.
         """
+        check_part("unet", self.unet, type(self).__name__)
+        check_steps(num_inference_steps, at_most=self.scheduler.config.num_train_timesteps)
         tokens = self.encode(clips, static_frame)
         if isinstance(tokens.dynamic, list):
             raise ValueError("Inversion takes clips of one length: invert clips of different lengths one by one.")
@@ -222,7 +255,10 @@ class DiViDPipeline(WholeSavingMixin, DiffusionPipeline):
         frames_per_batch: int = 64,
         output_type: str = "pil",
         return_dict: bool = True,
-        callback_on_step_end: Callable[["DiViDPipeline", int, int, dict], dict] | None = None,
+        callback_on_step_end: Callable[["DiViDPipeline", int, int, dict], dict]
+        | PipelineCallback
+        | MultiPipelineCallbacks
+        | None = None,
         callback_on_step_end_tensor_inputs: list[str] = ["latents"],
     ) -> DiViDPipelineOutput | tuple:
         r"""
@@ -244,26 +280,32 @@ class DiViDPipeline(WholeSavingMixin, DiffusionPipeline):
                 [`invert`] gives it.
             frames_per_batch (`int`): frames denoised at once. Memory depends on this, not on the length of the clip; the
                 result does not depend on it.
-            output_type (`str`): `"pil"`, `"np"` or `"pt"`; see [`DiViDPipelineOutput`].
+            output_type (`str`): `"pil"`, `"np"`, `"pt"`, or `"latent"` for x_0 as the sampler left it; see
+                [`DiViDPipelineOutput`].
             return_dict (`bool`): a [`DiViDPipelineOutput`], or a tuple with its frames.
             callback_on_step_end: called as `callback(pipe, step, timestep, {"latents": ...})` after every step of every
-                batch of frames, `step` counting through; may return a dict with other `latents`.
+                batch of frames, `step` counting through to [`num_timesteps`]; may return a dict with other `latents`. Also a
+                [`PipelineCallback`] or [`MultiPipelineCallbacks`] of diffusers. `pipe._interrupt = True` ends the call after
+                this step: frames whose turn had not come are then still noise.
+            callback_on_step_end_tensor_inputs (`list[str]`): what the callback gets: `["latents"]` or nothing.
 
         Raises:
             ValueError: tokens that do not fit the UNet or each other, NaN in tokens, a scheduler that reads the network's
                 output as something it is not, guidance of a checkpoint trained without null tokens.
         """
+        check_part("unet", self.unet, type(self).__name__)
+        if isinstance(callback_on_step_end, (PipelineCallback, MultiPipelineCallbacks)):
+            callback_on_step_end_tensor_inputs = callback_on_step_end.tensor_inputs
         lengths = [len(clip) for clip in dynamic]
         steps = self.config.num_inference_steps if num_inference_steps is None else num_inference_steps
         config = self.unet.config
-        self._check_scheduler()
+        check_scheduler(self.scheduler, self.unet)
         check_tokens(static, dynamic, config)
         check_guidance(static_guidance_scale, dynamic_guidance_scale, config)
         if latents is not None:
             check_latents(latents, lengths, config)
-        check_options(
-            steps, frames_per_batch, output_type, callback_on_step_end_tensor_inputs, self._callback_tensor_inputs
-        )
+        check_steps(steps)
+        check_options(frames_per_batch, output_type, callback_on_step_end_tensor_inputs, self._callback_tensor_inputs)
         device, dtype = self._execution_device, self.unet.dtype
         channels, size = config.in_channels, config.sample_size
 
@@ -282,8 +324,14 @@ class DiViDPipeline(WholeSavingMixin, DiffusionPipeline):
         generators = frame_generators(generator, lengths, device)
 
         pieces = torch.arange(len(clip_of_frame)).split(frames_per_batch)
+        scheduler = copy.deepcopy(self.scheduler)  # its state is this call's: threads may share the pipeline
+        try:
+            scheduler.set_timesteps(steps, device=device)
+        except (ValueError, IndexError) as error:
+            raise ValueError(f"{type(scheduler).__name__} cannot take {steps} steps: {error}") from error
+        self._interrupt, self._num_timesteps = False, len(scheduler.timesteps) * len(pieces)
         decoded, step_numbers = [], itertools.count()
-        with self.progress_bar(total=steps * len(pieces)) as progress_bar:
+        with self.progress_bar(total=self._num_timesteps) as progress_bar:
 
             def on_step_end(t: torch.Tensor, latents: torch.Tensor) -> torch.Tensor:
                 if callback_on_step_end is not None:
@@ -294,14 +342,12 @@ class DiViDPipeline(WholeSavingMixin, DiffusionPipeline):
                 return latents
 
             for piece in pieces:
-                scheduler = copy.deepcopy(self.scheduler)  # its state is this call's: threads may share the pipeline
-                scheduler.set_timesteps(steps, device=device)
                 decoded.append(
                     self._denoise(
                         frame_static[piece],
                         frame_dynamic[piece],
                         frame_latents[piece],
-                        scheduler,
+                        copy.deepcopy(scheduler),
                         {"generator": [generators[i] for i in piece], "eta": eta},
                         (static_guidance_scale, dynamic_guidance_scale),
                         on_step_end,
@@ -323,6 +369,9 @@ class DiViDPipeline(WholeSavingMixin, DiffusionPipeline):
         on_step_end: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
     ) -> torch.Tensor:
         """A batch of frames from noise to x_0: static `(F, S)`, dynamic `(F, D)`, latents `(F, C, H, W)`."""
+        if hasattr(scheduler, "noise_sampler_seed"):
+            # DPM-Solver SDE takes no generators, but grows one Brownian tree for each of as many seeds as there are frames.
+            scheduler.noise_sampler_seed = [generator.initial_seed() for generator in step_kwargs["generator"]]
         accepted = inspect.signature(scheduler.step).parameters
         step_kwargs = {name: value for name, value in step_kwargs.items() if name in accepted}
         latents = latents * scheduler.init_noise_sigma
@@ -342,6 +391,8 @@ class DiViDPipeline(WholeSavingMixin, DiffusionPipeline):
         )
         context = self.unet.cache_context(context)
         for t in scheduler.timesteps:
+            if self.interrupt:
+                break
             scaled = scheduler.scale_model_input(latents, t)
             outputs = self.unet(scaled.repeat(len(branches), 1, 1, 1), t, context, return_dict=False)[0]
             output = sum(weight * part for weight, part in zip(weights, outputs.chunk(len(branches))))
@@ -359,11 +410,3 @@ class DiViDPipeline(WholeSavingMixin, DiffusionPipeline):
             branches.append((False, True))
             weights.append(1 - dynamic_scale)
         return branches, weights
-
-    def _check_scheduler(self) -> None:
-        trained, used = self.unet.config.prediction_type, self.scheduler.config.get("prediction_type", "epsilon")
-        if trained != used:
-            raise ValueError(
-                f"The UNet predicts {trained!r} but the scheduler reads its output as {used!r}: make the scheduler with "
-                f"`{type(self.scheduler).__name__}.from_config(pipe.scheduler.config)` of this checkpoint."
-            )

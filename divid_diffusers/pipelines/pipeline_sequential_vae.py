@@ -79,7 +79,7 @@ class SequentialVAEPipeline(WholeSavingMixin, DiffusionPipeline):
             static (`torch.Tensor` of shape `(B, S)`), dynamic (`(B, N, D)`, or a list of `(N_b, D)`): tokens, see [`encode`].
             generator: taken so that the call is that of [`DiViDPipeline`]; decoding draws nothing.
             frames_per_batch (`int`): frames decoded at once. Memory depends on it, the result does not.
-            output_type (`str`): `"pil"`, `"np"` or `"pt"`; see [`DiViDPipelineOutput`].
+            output_type (`str`): `"pil"`, `"np"`, `"pt"`, or `"latent"` for what the decoder gave; see [`DiViDPipelineOutput`].
             return_dict (`bool`): a [`DiViDPipelineOutput`], or a tuple with its frames.
 
         Raises:
@@ -87,7 +87,7 @@ class SequentialVAEPipeline(WholeSavingMixin, DiffusionPipeline):
         """
         check_tokens(static, dynamic, self.model.config)
         check_widths(static, dynamic, self.model.config)
-        check_options(1, frames_per_batch, output_type, (), ())
+        check_options(frames_per_batch, output_type)
         like = {"device": self._execution_device, "dtype": self.model.dtype}
         clips = []
         for token, clip in zip(static, dynamic):

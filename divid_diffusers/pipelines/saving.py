@@ -8,6 +8,7 @@ import tempfile
 from huggingface_hub import ModelCard, create_repo, file_exists
 from safetensors import SafetensorError
 
+from ..models.modeling_utils import loading_from
 from . import components
 
 
@@ -49,7 +50,9 @@ class WholeSavingMixin:
     def from_pretrained(cls, pretrained_model_name_or_path, **kwargs):
         if kwargs.setdefault("use_safetensors", True) is False:
             raise ValueError(f"{cls.__name__} loads weights from safetensors only: leave out `use_safetensors=False`.")
-        return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
+        source = os.path.expanduser(pretrained_model_name_or_path)
+        with loading_from(source):
+            return super().from_pretrained(source, **kwargs)
 
     @classmethod
     def extract_init_dict(cls, config_dict, **kwargs):

@@ -43,6 +43,9 @@ def to_output(
     processor: ClipProcessor, clips: Sequence[torch.Tensor], output_type: str
 ) -> list[list[Image.Image]] | np.ndarray | list[np.ndarray] | torch.Tensor | list[torch.Tensor]:
     """Decoded clips `(N_b, C, H, W)` in [-1, 1] as [`DiViDPipelineOutput`] has them."""
-    if len({len(clip) for clip in clips}) == 1:
+    one_length = len({len(clip) for clip in clips}) == 1
+    if output_type == "latent":
+        return torch.stack(list(clips)) if one_length else list(clips)
+    if one_length:
         return processor.postprocess(torch.stack(list(clips)), output_type)
     return [processor.postprocess(clip[None], output_type)[0] for clip in clips]

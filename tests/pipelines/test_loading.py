@@ -16,7 +16,13 @@ from hub_stand_in import HubStandIn
 from safetensors.torch import load_file, save_file
 from tiny import random_tokens, same_weights, seeded, tiny_pipeline
 
-from divid_diffusers import DiViDPipeline, DiViDSequenceEncoder, DiViDUNet2DConditionModel, SharedNoiseDDPMScheduler
+from divid_diffusers import (
+    DiViDPipeline,
+    DiViDSequenceEncoder,
+    DiViDUNet2DConditionModel,
+    SequentialVAEPipeline,
+    SharedNoiseDDPMScheduler,
+)
 
 
 TESTS = Path(__file__).parents[1]
@@ -112,6 +118,36 @@ def test_a_component_can_be_replaced_while_loading(pipe, saved):
 def test_diffusers_own_loader_finds_the_parts(pipe, saved, part):
     loaded = AutoModel.from_pretrained(str(saved), subfolder=part)
     assert type(loaded) is type(getattr(pipe, part)) and same_weights(loaded, getattr(pipe, part))
+
+
+@pytest.mark.parametrize("part", ["encoder", "unet"])
+def test_half_a_pipeline_is_loaded_saved_and_loaded_again(pipe, saved, tmp_path, part):
+    half = DiViDPipeline.from_pretrained(saved, **{part: None})
+    assert getattr(half, part) is None
+    half.save_pretrained(tmp_path / "half")
+    assert not (tmp_path / "half" / part).exists()
+    again = DiViDPipeline.from_pretrained(tmp_path / "half")
+    assert getattr(again, part) is None
+    if part == "encoder":
+        assert torch.equal(decode(again), decode(pipe))
+    else:
+        clip = torch.rand(1, 2, 3, 16, 16)
+        assert torch.equal(again.encode(clip).static, pipe.encode(clip).static)
+
+
+def test_a_pipeline_is_quantised_while_loading_saved_and_loaded_again(pipe, saved, tmp_path):
+    pytest.importorskip("torchao")
+    from torchao.quantization import Int8WeightOnlyConfig
+
+    config = diffusers.PipelineQuantizationConfig(
+        quant_mapping={part: diffusers.TorchAoConfig(Int8WeightOnlyConfig()) for part in ("encoder", "unet")}
+    )
+    quantised = DiViDPipeline.from_pretrained(saved, quantization_config=config, torch_dtype=torch.float32)
+    assert quantised.unet.is_quantized and quantised.encoder.is_quantized
+    quantised.save_pretrained(tmp_path / "int8")
+    again = DiViDPipeline.from_pretrained(tmp_path / "int8", torch_dtype=torch.float32)
+    assert torch.equal(decode(again), decode(quantised))
+    assert 0 < (decode(again) - decode(pipe)).abs().max() < 0.2
 
 
 def test_diffusers_knows_our_package_by_the_names_of_the_base_classes():
@@ -274,6 +310,23 @@ def test_parts_of_two_checkpoints_are_refused(saved, tmp_path):
 def test_the_wrong_subfolder_is_refused(saved):
     with pytest.raises(ValueError, match="configuration of a DiViDUNet2DConditionModel, not of a DiViDSequenceEncode"):
         DiViDSequenceEncoder.from_pretrained(saved, subfolder="unet")
+
+
+@pytest.mark.parametrize("pipeline", [DiViDPipeline, SequentialVAEPipeline])
+@pytest.mark.parametrize("name", ["examples/divid-puppets-tiny", "gone", "./gone", "a/b/c", "~/gone", "/gone/at all"])
+def test_a_folder_that_does_not_exist_is_called_so(pipeline, name, tmp_path, monkeypatch):
+    """README's own path, from another folder."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(OSError) as error:
+        pipeline.from_pretrained(name)
+    message = str(error.value)
+    assert message.startswith(f"There is no folder '{Path(name).expanduser() if '~' in name else name}' in {tmp_path}")
+    assert "owner/name" in message and "stacktrace" not in message
+
+
+def test_a_path_may_begin_at_home(saved, monkeypatch):
+    monkeypatch.setenv("HOME", str(saved.parent))
+    assert DiViDPipeline.from_pretrained(f"~/{saved.name}").config.num_inference_steps == 3
 
 
 def test_a_folder_without_a_checkpoint_is_refused(tmp_path):

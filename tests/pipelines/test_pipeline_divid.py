@@ -5,10 +5,12 @@ import numpy as np
 import pytest
 import torch
 from accelerate import cpu_offload
+from diffusers.callbacks import MultiPipelineCallbacks, PipelineCallback
 from PIL import Image
 from tiny import SIZE, WIDTH, influence, random_clips, random_tokens, seeded, tiny_encoder, tiny_pipeline, tiny_unet
 
 from divid_diffusers import DiViDPipeline, DiViDPipelineOutput, SharedNoiseDDPMScheduler
+from divid_diffusers.schedulers import SCHEDULERS as NAMED_SCHEDULERS
 
 
 # Name of the scheduler, configuration, arguments of the call.
@@ -202,6 +204,43 @@ def test_the_noise_is_shared_by_the_frames_of_a_clip(any_scheduler):
     assert distance(clips[0], clips[1]) > 1e-3
 
 
+@pytest.mark.parametrize("name", NAMED_SCHEDULERS)
+def test_every_scheduler_that_we_name_shares_its_noise_and_repeats_itself(name):
+    if name == "DPMSolverSDEScheduler":
+        pytest.importorskip("torchsde")
+    pipe = tiny_pipeline(getattr(diffusers, name).from_config(SharedNoiseDDPMScheduler().config), 4)
+    static, dynamic = random_tokens(2, 1)
+    tokens = static, dynamic.expand(-1, 3, -1)
+    calls = []
+    clips = pt(pipe, *tokens, callback_on_step_end=lambda *call: calls.append(call[1]) or {})
+    close(clips, clips[:, :1].expand_as(clips), 1e-5)
+    assert clips.isfinite().all() and distance(clips[0], clips[1]) > 1e-3
+    close(pt(pipe, *tokens, frames_per_batch=2), clips, 1e-4)
+    assert calls == list(range(len(calls))) and len(calls) >= 4
+
+
+def test_every_other_scheduler_of_diffusers_is_refused():
+    others, config, models = [], SharedNoiseDDPMScheduler().config, (tiny_encoder(), tiny_unet())
+    for name in sorted(name for name in dir(diffusers) if name.endswith("Scheduler") and name not in NAMED_SCHEDULERS):
+        try:
+            scheduler = getattr(diffusers, name).from_config(config)
+        except (TypeError, ImportError):  # wants more than any configuration has, or a library
+            continue
+        if isinstance(scheduler, diffusers.SchedulerMixin):
+            others.append(name)
+            with pytest.raises(ValueError, match=f"{name} is not among the schedulers|reads its output as"):
+                DiViDPipeline(*models, scheduler)
+    assert {"FlowMatchEulerDiscreteScheduler", "IPNDMScheduler", "DDIMInverseScheduler"} < set(others)
+
+
+def test_a_scheduler_of_ones_own_is_taken(pipe):
+    class Mine(diffusers.EulerDiscreteScheduler):
+        pass
+
+    pipe.scheduler = Mine.from_config(pipe.scheduler.config)
+    assert pt(pipe, *random_tokens()).isfinite().all()
+
+
 def test_clips_with_equal_tokens_get_different_noise(pipe):
     static, dynamic = random_tokens(1)
     clips = pt(pipe, static.expand(2, -1), dynamic.expand(2, -1, -1))
@@ -301,6 +340,29 @@ def test_inversion_needs_clips_of_one_length(pipe):
         pipe.invert([A[0], B[0]])
 
 
+@pytest.mark.parametrize("steps", [0, -1, 1001, 2.5, float("nan"), None])
+def test_a_number_of_steps_that_inversion_cannot_take_is_refused(pipe, steps):
+    with pytest.raises(ValueError, match=f"`num_inference_steps` is {steps}"):
+        pipe.invert(A, num_inference_steps=steps)
+
+
+def test_an_error_of_the_network_near_t_0_makes_inverted_noise_wider_than_noise_and_more_steps_do():
+    """So the documentation says: x_T is no draw from N(0, I)."""
+    pipe = tiny_pipeline(
+        diffusers.DDIMScheduler(timestep_spacing="trailing", prediction_type="sample"), prediction_type="sample"
+    )
+
+    def off_by_a_tenth(sample, timestep, *_, **__):
+        abar = pipe.scheduler.alphas_cumprod[int(timestep)]
+        return diffusers.models.unets.unet_2d_condition.UNet2DConditionOutput(
+            abar.sqrt() / 3 / (abar / 3 + 1 - abar) * sample + 0.1 * sample.flip(-1)
+        )
+
+    pipe.unet.forward = off_by_a_tenth
+    few, many = (pipe.invert(A, num_inference_steps=steps).std() for steps in (20, 100))
+    assert 1 < few < many
+
+
 # --- guidance ------------------------------------------------------------------------------------------------------
 
 
@@ -382,6 +444,91 @@ def test_the_callback_may_replace_the_latents(pipe):
     assert torch.equal(grey, torch.full_like(grey, 0.5))
 
 
+def test_the_callback_knows_how_many_steps_there_are_and_may_interrupt_them(pipe):
+    seen = []
+
+    def stop(pipeline, step, timestep, tensors):
+        seen.append((step, pipeline.num_timesteps, pipeline.interrupt))
+        pipeline._interrupt = step == 3
+
+    frames = pt(pipe, *random_tokens(), frames_per_batch=2, callback_on_step_end=stop)
+    assert seen == [(step, 9, False) for step in range(4)]  # three steps for each of three pieces
+    assert frames.shape == (2, 3, 3, SIZE, SIZE) and pipe.interrupt
+    whole = pt(pipe, *random_tokens(), frames_per_batch=2)
+    assert not pipe.interrupt and pipe.num_timesteps == 9
+    assert torch.equal(frames.flatten(0, 1)[:2], whole.flatten(0, 1)[:2])
+    assert distance(frames.flatten(0, 1)[4:], whole.flatten(0, 1)[4:]) > 1e-2
+
+
+@pytest.mark.parametrize("name", ["HeunDiscreteScheduler", "PNDMScheduler", "KDPM2DiscreteScheduler"])
+def test_steps_are_counted_as_the_scheduler_takes_them(name):
+    pipe = tiny_pipeline(getattr(diffusers, name).from_config(SharedNoiseDDPMScheduler().config))
+    steps = []
+    pt(pipe, *random_tokens(), num_inference_steps=5, callback_on_step_end=lambda *call: steps.append(call[1]) or {})
+    assert pipe.num_timesteps == len(steps) > 5
+
+
+class Halve(PipelineCallback):
+    tensor_inputs = ["latents"]
+
+    def callback_fn(self, pipeline, step_index, timesteps, callback_kwargs):
+        if step_index == int(pipeline.num_timesteps * self.config.cutoff_step_ratio):
+            return {"latents": callback_kwargs["latents"] / 2}
+        return callback_kwargs
+
+
+def test_callbacks_of_diffusers_bring_their_tensor_inputs_along(pipe):
+    plain = pt(pipe, *random_tokens(), output_type="latent")
+    one, last = Halve(cutoff_step_ratio=0.7), {"num_inference_steps": 3, "output_type": "latent"}
+    close(pt(pipe, *random_tokens(), callback_on_step_end=one, **last), plain / 2, 1e-6)
+    both = MultiPipelineCallbacks([one, one])
+    close(pt(pipe, *random_tokens(), callback_on_step_end=both, **last), plain / 4, 1e-6)
+
+    class Foreign(Halve):
+        tensor_inputs = ["prompt_embeds"]
+
+    with pytest.raises(ValueError, match="asks for prompt_embeds: choose from latents"):
+        pt(pipe, *random_tokens(), callback_on_step_end=Foreign())
+
+
+def test_a_callback_may_ask_for_nothing(pipe):
+    seen = []
+
+    def callback(pipeline, step, timestep, tensors):
+        seen.append(tensors)
+
+    pt(pipe, *random_tokens(), callback_on_step_end=callback, callback_on_step_end_tensor_inputs=[])
+    assert seen == [{}] * 3
+
+
+def test_latent_output_is_what_the_sampler_left(pipe):
+    latents = pt(pipe, *random_tokens(), output_type="latent")
+    assert latents.shape == (2, 3, 3, SIZE, SIZE) and latents.min() < 0
+    close((latents / 2 + 0.5).clamp(0, 1), pt(pipe, *random_tokens()), 1e-6)
+    static, dynamic = random_tokens()
+    uneven = pt(pipe, static, [dynamic[0], dynamic[1, :2]], output_type="latent")
+    assert [len(clip) for clip in uneven] == [3, 2]
+
+
+# --- half a pipeline -----------------------------------------------------------------------------------------------
+
+
+def test_stored_tokens_are_decoded_without_the_encoder_and_clips_encoded_without_the_unet(pipe):
+    tokens = pipe.encode(A)
+    decoder = DiViDPipeline(None, pipe.unet, pipe.scheduler, 3)
+    assert torch.equal(pt(decoder, *tokens.to_tuple()), pt(pipe, *tokens.to_tuple()))
+    for use in (decoder.encode, decoder.reconstruct, decoder.invert, lambda clip: decoder.swap(clip, clip)):
+        with pytest.raises(
+            ValueError, match="has no encoder and only decodes stored tokens: load it without `encoder=None`"
+        ):
+            use(A)
+    encoder = DiViDPipeline(pipe.encoder, None, pipe.scheduler)
+    assert torch.equal(encoder.encode(A).dynamic, tokens.dynamic)
+    for use in (lambda: encoder(*tokens.to_tuple()), lambda: encoder.invert(A), lambda: encoder.reconstruct(A)):
+        with pytest.raises(ValueError, match="has no unet and only encodes clips: load it without `unet=None`"):
+            use()
+
+
 # --- what is refused -----------------------------------------------------------------------------------------------
 
 STATIC, DYNAMIC = random_tokens()
@@ -417,6 +564,11 @@ BAD_CALLS = {
     "output type": ({"output_type": "gif"}, "`output_type` is 'gif': choose 'pil', 'np' or 'pt'"),
     "no frames at once": ({"frames_per_batch": 0}, "`frames_per_batch` is 0"),
     "no steps": ({"num_inference_steps": 0}, "`num_inference_steps` is 0"),
+    "half a step": ({"num_inference_steps": 2.5}, "`num_inference_steps` is 2.5: give a whole number"),
+    "steps too few for the scheduler": (
+        {"num_inference_steps": 2, "scheduler": "PNDMScheduler"},
+        "PNDMScheduler cannot take 2 steps",
+    ),
     "too few generators": ({"generator": [seeded()]}, "1 generators|list of generators of length 1"),
     "callback inputs": ({"callback_on_step_end_tensor_inputs": ["static"]}, "callback_on_step_end_tensor_inputs"),
 }
@@ -425,6 +577,9 @@ BAD_CALLS = {
 @pytest.mark.parametrize("name", BAD_CALLS)
 def test_a_call_that_cannot_work_is_refused_in_a_sentence(pipe, name):
     arguments, message = BAD_CALLS[name]
+    if scheduler := arguments.get("scheduler"):
+        pipe.scheduler = getattr(diffusers, scheduler).from_config(pipe.scheduler.config)
+        arguments = {key: value for key, value in arguments.items() if key != "scheduler"}
     with pytest.raises(ValueError, match=message):
         pipe(**({"static": STATIC, "dynamic": DYNAMIC, "generator": seeded()} | arguments))
 

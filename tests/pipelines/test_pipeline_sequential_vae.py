@@ -112,6 +112,11 @@ def test_what_cannot_be_done_is_refused_in_a_sentence(pipe):
         pipe.reconstruct(A, frames_per_batch=0)
 
 
+def test_latent_output_is_what_the_decoder_gave(pipe):
+    latents = pt(pipe.reconstruct, A, output_type="latent")
+    assert torch.equal(latents, pipe.model(A)) and latents.min() < 0
+
+
 def test_a_saved_pipeline_comes_back_as_it_was_and_silently(pipe, tmp_path, diffusers_warnings):
     pipe.save_pretrained(tmp_path)
     assert json.loads((tmp_path / "model_index.json").read_text())["model"] == [
