@@ -410,7 +410,7 @@ def test_as_a_command_it_prints_a_summary_and_no_traceback(folder, tmp_path):
     ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr
-    assert "8 clips (7 train, 1 test), 60 frames, 0 skipped" in done.stdout
+    assert "8 clips (6 train, 2 test), 60 frames, 0 skipped" in done.stdout
     done = subprocess.run(
         [*command[:3], tmp_path / "nowhere", *command[4:]], capture_output=True, text=True, timeout=200
     )

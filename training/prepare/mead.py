@@ -26,9 +26,9 @@ from preparation import (
     list_files,
     parser_for,
     prepare,
-    random_test_ids,
     reasons,
 )
+from split import num_test_clips, random_test_ids
 
 
 SEED = 0
@@ -80,8 +80,9 @@ def make_plan(args) -> Plan:
     check_known(args.emotions, sorted({each["action"] for each in labels.values()}), f"emotion in {root}")
     if args.emotions:
         labels = {source: each for source, each in labels.items() if each["action"] in args.emotions}
-    num_test = max(1, round(len(labels) / 10)) if args.num_test is None else args.num_test
-    test = random_test_ids(list(map(clip_id_of, labels)), num_test, SEED)
+    num_test = num_test_clips(0.1, len(labels)) if args.num_test is None else args.num_test
+    by_id = {clip_id_of(source): each for source, each in labels.items()}
+    test = random_test_ids(list(by_id), num_test, SEED, by_id)
     clips = [
         Clip(clip_id_of(source), source, "test" if clip_id_of(source) in test else "train", each)
         for source, each in labels.items()

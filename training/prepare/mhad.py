@@ -19,7 +19,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from preparation import Clip, Plan, given_path, list_files, parser_for, prepare, random_test_ids, seed
+from preparation import Clip, Plan, given_path, list_files, parser_for, prepare, seed
+from split import random_test_ids
 
 from divid_diffusers.clips.processor import ClipProcessor
 from divid_diffusers.clips.reading import open_source

@@ -27,6 +27,7 @@ import datasets
 import numpy as np
 import pyarrow as pa
 import torch
+from split import split_faults
 from tqdm.auto import tqdm
 
 from divid_diffusers.clips.writing import written_whole
@@ -145,16 +146,6 @@ def list_files(root: Path, repeated: list[str] | None = None) -> list[str]:
 def is_clutter(name: str) -> bool:
     """Whether a path has a hidden part, or one that a system leaves behind: previews, waste baskets, forks of files."""
     return any(part.startswith(".") or part.lower() in CLUTTER for part in Path(name).parts)
-
-
-def random_test_ids(clip_ids: Sequence[str], num_test: int, seed: int) -> set[str]:
-    """`num_test` of the clips, the first of `numpy.random.RandomState(seed).permutation` of the sorted ids."""
-    ids = sorted(clip_ids)
-    if not 0 < num_test < len(ids):
-        raise SystemExit(
-            f"Cannot keep {num_test} of {len(ids)} clips for test: at least one must remain on each side."
-        )
-    return {ids[i] for i in np.random.RandomState(seed).permutation(len(ids))[:num_test]}
 
 
 def prepare(plan: Plan, output_dir: Path, num_workers: int = 1) -> dict:
@@ -316,6 +307,11 @@ def finish(plan: Plan, portions, work: Path, output_dir: Path, fingerprint: str,
         "split_rule": plan.split_rule,
         "fingerprint": fingerprint,
     }
+    rows = {
+        split: dataset.select_columns(list(plan.labels)).to_list() if plan.labels else [{}] * len(dataset)
+        for split, dataset in splits.items()
+    }
+    report["split_faults"] = split_faults(rows.get("train", []), rows.get("test", []))
     whole = work / "whole"
     shutil.rmtree(whole, ignore_errors=True)
     datasets.disable_progress_bars()
@@ -346,5 +342,7 @@ def print_summary(report: dict) -> None:
     print(f"  split: {report['split_rule']}")
     rate = total / max(report["seconds"], 0.1)
     print(f"  {report['seconds']} s, {rate:.1f} clips/s, peak memory of the largest process {peak / 2**20:.0f} MiB")
+    for fault in report["split_faults"]:
+        print(f"Warning: {fault}")
     if report["skipped"]:
         print("Skipped:", *reasons(report["skipped"]), sep="\n")

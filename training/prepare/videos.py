@@ -35,10 +35,10 @@ from preparation import (
     list_files,
     parser_for,
     prepare,
-    random_test_ids,
     reasons,
     seed,
 )
+from split import num_test_clips, random_test_ids
 
 from divid_diffusers.clips.processor import ClipProcessor
 from divid_diffusers.clips.reading import FRAME_SUFFIXES, ClipFile, is_animation
@@ -75,7 +75,8 @@ def parse_args(argv=None):
     parser.add_argument(
         "--test_fraction",
         type=float,
-        help=f"Share of the clips kept for test, at random, where --input is not split already; default: {TEST_FRACTION}.",
+        help=f"Share of the clips kept for test, at random and at least two of four or more, where --input is not split already; "
+        f"default: {TEST_FRACTION}.",
     )
     parser.add_argument("--seed", type=seed, default=0, help="Of the split.")
     args = parser.parse_args(argv)
@@ -287,10 +288,13 @@ def make_plan(args) -> Plan:
             raise SystemExit("\n".join([f"No clip of {' and '.join(missing)} has its labels:", *reasons(skipped)]))
         rule = f"the user's own, by {where}"
     else:
-        num_test = max(1, round((args.test_fraction or TEST_FRACTION) * len(labelled)))
-        test = random_test_ids(list(labelled), num_test, args.seed)
+        num_test = num_test_clips(args.test_fraction or TEST_FRACTION, len(labelled))
+        test = random_test_ids(list(labelled), num_test, args.seed, labelled)
         splits = {source: "test" if source in test else "train" for source in labelled}
-        rule = f"{num_test} test clips at random by clip, numpy.random.RandomState({args.seed}) over the sorted file names"
+        rule = (
+            f"{num_test} test clips at random by clip, numpy.random.RandomState({args.seed}) over the sorted file names; of its "
+            "first draws the one that leaves evaluation most to measure"
+        )
     return Plan(
         [Clip(source, source, splits[source], labels) for source, labels in labelled.items()],
         functools.partial(read_clip, root=args.input.absolute(), size=args.size, grey=args.grey, fps=args.fps),
