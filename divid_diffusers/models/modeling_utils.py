@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch
 from diffusers.configuration_utils import ConfigMixin
 from huggingface_hub import constants
 from huggingface_hub.errors import HFValidationError
@@ -42,11 +43,17 @@ def loading_from(source: str | os.PathLike) -> Iterator[None]:
         ) from error
 
 
+def is_finite(weight: torch.Tensor) -> bool:
+    """Of plain tensors; those that are quantised or not there yet are taken on trust."""
+    plain = type(weight) in (torch.Tensor, torch.nn.Parameter) and weight.is_floating_point() and not weight.is_meta
+    return not plain or bool(weight.isfinite().all())
+
+
 class StrictLoadingMixin:
     """
     Put before `ModelMixin` among the bases. Where diffusers warns and goes on with random weights or default values, this
     raises: `ValueError` for a configuration of another class or with keys that nothing reads, for weights that are missing
-    and for anything but safetensors; `OSError` for a folder that does not exist.
+    or not finite, and for anything but safetensors; `OSError` for a folder that does not exist.
     """
 
     @classmethod
@@ -63,6 +70,12 @@ class StrictLoadingMixin:
             raise ValueError(
                 f"The weights in {pretrained_model_name_or_path} do not belong to this {cls.__name__}: {len(absent)} tensors "
                 f"are missing or unknown, {absent[0]!r} first. Check that config.json and weights are of one checkpoint."
+            )
+        broken = [name for name, weight in model.state_dict().items() if not is_finite(weight)]
+        if broken:
+            raise ValueError(
+                f"The weights in {pretrained_model_name_or_path} are not finite, {broken[0]!r} first: training had broken them "
+                "before they were saved. Take an earlier checkpoint."
             )
         return (model, info) if return_info else model
 

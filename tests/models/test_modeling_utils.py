@@ -147,3 +147,14 @@ def test_pickled_weights_are_refused_even_if_asked_for(model, saved):
     torch.save(model.state_dict(), saved / "diffusion_pytorch_model.bin")
     with pytest.raises(OSError, match="safetensors"):
         type(model).from_pretrained(saved)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused_by_name(model, saved, value):
+    file = saved / "diffusion_pytorch_model.safetensors"
+    weights = load_file(file)
+    name = sorted(weights)[-1]
+    weights[name].view(-1)[0] = value
+    save_file(weights, file, metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=f"not finite, '{name}' first"):
+        type(model).from_pretrained(saved)
