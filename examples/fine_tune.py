@@ -24,7 +24,7 @@ commands = [
     [
         *("accelerate", "launch", HERE.parent / "training" / "train_divid.py"),
         *("--dataset", dataset, "--pretrained_model_name_or_path", args.model, "--output_dir", args.output_dir),
-        *("--max_train_steps", args.max_train_steps, "--learning_rate", "2e-4", "--num_inference_steps", "10"),
+        *("--max_train_steps", args.max_train_steps, "--learning_rate", "2e-4"),
         *training_flags,
     ],
 ]

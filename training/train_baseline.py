@@ -8,6 +8,7 @@ import argparse
 from pathlib import Path
 
 import torch
+from accelerate.logging import get_logger
 from torch import nn
 from trainer import loop
 from trainer.card import write_baseline_card
@@ -21,6 +22,9 @@ from divid_diffusers.models.frame_coders import FORMS
 from divid_diffusers.models.perceptual import VGGPerceptualDistance
 from divid_diffusers.models.sequential_vae import SequentialVAE
 from divid_diffusers.presets import METHODS, build_baseline
+
+
+logger = get_logger(__name__)
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -62,8 +66,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         parser.error("--gradient_checkpointing: the published form has no blocks to recompute, so leave it out.")
     if args.form == "published" and args.pixel_shortcut:
         parser.error("--pixel_shortcut is a part of DiViD's image encoder, which the published form does not have.")
-    if args.perceptual_weight < 0:
-        parser.error(f"--perceptual_weight is {args.perceptual_weight}: it must not be negative.")
     return args
 
 
@@ -128,6 +130,10 @@ def main(args) -> None:
         recipe = BaselineRecipe(model, len(train_clips), accelerator.device, args)
     except (ImportError, OSError, ValueError) as error:  # frames that the form does not take; no VGG
         raise SystemExit(str(error)) from error
+    if accelerator.num_processes > 1 and (args.method == "spyl" or args.form == "published"):
+        logger.warning(
+            "SPYL's contrast and BatchNorm see each process's own batch, so this run differs from one of one process."
+        )
     if args.gradient_checkpointing:
         model.enable_gradient_checkpointing()
     loop.train(accelerator, recipe, train_clips, held_out_clips, args)

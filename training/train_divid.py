@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import torch
+from accelerate.logging import get_logger
 from diffusers import DDIMScheduler
 from torch import nn
 from trainer import loop
@@ -24,6 +25,7 @@ from divid_diffusers.training.calibration import calibrate
 from divid_diffusers.training.objective import TrainingModule, objective
 
 
+logger = get_logger(__name__)
 NUM_BUCKETS = 4  # of timesteps: the loss at high noise and at low noise are different things
 MODEL_FLAGS = (
     "prediction_type",
@@ -90,14 +92,26 @@ class DiViDRecipe:
 
 
 def new_models(args, frame_shape: tuple[int, int], train_clips) -> Models:
-    encoder, unet = build_models(args.preset, *frame_shape, **{name: getattr(args, name) for name in MODEL_FLAGS})
+    try:
+        encoder, unet = build_models(args.preset, *frame_shape, **{name: getattr(args, name) for name in MODEL_FLAGS})
+    except ValueError as error:
+        raise SystemExit(f"--preset {args.preset} does not take the frames of {args.dataset}: {error}") from error
+    halved = unet.config.patch_size * 2 ** (len(unet.config.block_out_channels) - 1)
+    if frame_shape[1] % halved:
+        raise SystemExit(
+            f"The frames of {args.dataset} have {frame_shape[1]} pixels a side, and --preset {args.preset} halves them until they must be "
+            f"a multiple of {halved}: prepare the clips anew."
+        )
     if args.calibrate_tokens:
         calibrate(encoder, some_clips(train_clips, args, count=64))
     return encoder, unet, SharedNoiseDDPMScheduler(prediction_type=args.prediction_type)
 
 
 def pretrained_models(args, frame_shape: tuple[int, int]) -> Models:
-    pretrained = DiViDPipeline.from_pretrained(args.pretrained_model_name_or_path)
+    try:
+        pretrained = DiViDPipeline.from_pretrained(args.pretrained_model_name_or_path)
+    except (OSError, ValueError) as error:
+        raise SystemExit(f"--pretrained_model_name_or_path: {' '.join(str(error).split())}") from error
     encoder, unet = pretrained.encoder, pretrained.unet
     model_shape = (encoder.config.in_channels, encoder.config.sample_size)
     if model_shape != frame_shape:
@@ -105,9 +119,26 @@ def pretrained_models(args, frame_shape: tuple[int, int]) -> Models:
             f"{args.pretrained_model_name_or_path} takes frames of (channels, size) {model_shape}, but {args.dataset} has "
             f"{frame_shape}: prepare the clips anew."
         )
-    args.prediction_type = unet.config.prediction_type
     unet.register_to_config(static_dropout=args.static_dropout, dynamic_dropout=args.dynamic_dropout)
     return encoder, unet, SharedNoiseDDPMScheduler.from_config(pretrained.scheduler.config)
+
+
+def check_run(args, noise_scheduler: SharedNoiseDDPMScheduler, num_clips: int, processes: int) -> None:
+    """What cannot work with these clips, this scheduler or these processes."""
+    timesteps = noise_scheduler.config.num_train_timesteps
+    if args.num_inference_steps > timesteps:
+        raise SystemExit(
+            f"--num_inference_steps is {args.num_inference_steps}: training has {timesteps} timesteps, so choose 1 to {timesteps}."
+        )
+    if args.invariance_weight and (num_clips == 1 or (args.train_batch_size == 2 and num_clips % 2)):
+        raise SystemExit(
+            f"--invariance_weight compares different clips, and with {num_clips} clips in batches of {args.train_batch_size} one of them "
+            "would meet itself where an epoch ends: take a --train_batch_size of at least 3, and 2 clips or more."
+        )
+    if processes > 1 and (args.invariance_weight or args.first_frame == "noise"):
+        logger.warning(
+            "--invariance_weight and --first_frame noise work on each process's own batch, so this run differs from one of one process."
+        )
 
 
 def main(args) -> None:
@@ -117,6 +148,7 @@ def main(args) -> None:
         encoder, unet, noise_scheduler = pretrained_models(args, frame_shape)
     else:
         encoder, unet, noise_scheduler = new_models(args, frame_shape, train_clips)
+    check_run(args, noise_scheduler, len(train_clips), accelerator.num_processes)
     if args.gradient_checkpointing:
         unet.enable_gradient_checkpointing()
         encoder.enable_gradient_checkpointing()

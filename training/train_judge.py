@@ -8,14 +8,20 @@ choice on test clips: the last weights, averaged, are the ones that are kept. A 
 
 import argparse
 import json
+import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
 import torch
 from diffusers.training_utils import EMAModel
+from safetensors import SafetensorError
 from torch.nn import functional as F
 from tqdm.auto import tqdm
+from trainer.batch_norm import settle_batch_norm
+from trainer.checkpoints import all_finite
+from trainer.checks import check
+from trainer.start import create, lock
 
 from divid_diffusers.data.prepared import PreparedClips, load_clips
 from divid_diffusers.data.sampling import ResumableBatchSampler, evenly_spaced, sample_frame_indices
@@ -44,9 +50,8 @@ def parse_args(argv=None):
     )
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(argv)
-    for name in ("num_frames", "max_train_steps", "train_batch_size"):
-        if getattr(args, name) < 1:
-            parser.error(f"--{name} is {getattr(args, name)}: it must be at least 1.")
+    check(parser, args)
+    args.factors = list(dict.fromkeys(args.factors))
     return args
 
 
@@ -101,8 +106,8 @@ def measure(judge: ClipJudge, clips: PreparedClips, num_frames: int) -> dict[str
     }
 
 
-def main(argv=None) -> None:
-    args = parse_args(argv)
+def open_sets(args) -> tuple[PreparedClips, PreparedClips]:
+    """Training and held-out clips, every one with a label of each factor."""
     try:
         train, test = load_clips(args.dataset, "train"), load_clips(args.dataset, "test")
     except ValueError as error:
@@ -112,27 +117,91 @@ def main(argv=None) -> None:
         raise SystemExit(
             f"{args.dataset} has no labels of {', '.join(unknown)}, only of {', '.join(train.labels)}: see --factors."
         )
+    for split, clips in (("train", train), ("test", test)):
+        for factor in args.factors:
+            labels = np.array(clips.dataset.with_format(None)[factor][:])
+            wrong = np.flatnonzero((labels < 0) | (labels >= len(train.labels[factor])))
+            if len(wrong):
+                raise SystemExit(
+                    f"{len(wrong)} of the {len(labels)} {split} clips of {args.dataset} have no {factor} (the first, number {wrong[0]}, is "
+                    f"labelled {labels[wrong[0]]}): label them, leave them out of the set, or leave {factor} out of --factors."
+                )
+    height, width, _ = train.shape
+    if height != width:
+        raise SystemExit(f"The frames of {args.dataset} are {height}x{width}: the judge takes square ones.")
+    return train, test
+
+
+def open_output_dir(output_dir: Path):
+    """Made, locked and free of another judge, before anything is trained. Returns the lock, which lasts as long as the process."""
+    refusal = create(output_dir, ".writable")
+    if refusal:
+        raise SystemExit(refusal)
+    (output_dir / ".writable").unlink()
+    held, refusal = lock(output_dir)
+    if refusal is None and (output_dir / "config.json").exists():
+        refusal = f"--output_dir {output_dir} holds a model already: give another folder, or move it away."
+    if refusal:
+        raise SystemExit(refusal)
+    return held
+
+
+def main(argv=None) -> None:
+    args = parse_args(argv)
+    train, test = open_sets(args)
     torch.manual_seed(args.seed)
     torch.set_flush_denormal(True)
-    height, width, channels = train.shape
-    judge = ClipJudge(
-        {factor: train.labels[factor] for factor in args.factors},
-        channels,
-        height,
-        num_frames=args.num_frames,
-        dataset=Path(args.dataset).name,
-    ).train()
+    height, _, channels = train.shape
+    try:
+        judge = ClipJudge(
+            {factor: train.labels[factor] for factor in args.factors},
+            channels,
+            height,
+            num_frames=args.num_frames,
+            dataset=Path(args.dataset).name,
+        ).train()
+    except ValueError as error:  # a factor of one class
+        raise SystemExit(str(error)) from error
+    held = open_output_dir(args.output_dir)
+    start = time.monotonic()
+    try:
+        fit(judge, train, args)
+    except KeyboardInterrupt:
+        raise SystemExit("Interrupted: a judge is not resumed, and none was saved.") from None
+    accuracy = measure(judge, test, args.num_frames)
+    judge.register_to_config(test_accuracy=accuracy)
+    report = {
+        "seconds": round(time.monotonic() - start, 1),
+        "accuracy": accuracy,
+        "arguments": vars(args) | {"output_dir": "", "dataset": Path(args.dataset).name},
+    }
+    try:
+        save(judge, report, args.output_dir)
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise SystemExit(
+            f"The judge could not be saved to {args.output_dir}: {error}. Make room, and train again."
+        ) from error
+    if held:
+        held.close()
+    print(judge.describe())
+
+
+def fit(judge: ClipJudge, train: PreparedClips, args) -> None:
+    """Train the judge, and leave it with its averaged weights. Stops where anything is not finite."""
     optimizer = torch.optim.AdamW(judge.parameters(), args.learning_rate, weight_decay=args.adam_weight_decay)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, args.learning_rate, args.max_train_steps, pct_start=0.1)
+    warm_up = 0.1 if args.max_train_steps > 10 else 0.0  # of one step it would divide by zero
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, args.learning_rate, args.max_train_steps, pct_start=warm_up
+    )
     ema = EMAModel(judge.parameters(), decay=0.999, use_ema_warmup=True, power=0.75)
     batches = iter(ResumableBatchSampler(len(train), args.train_batch_size, args.seed))
     rng = np.random.default_rng(args.seed)
-    start = time.monotonic()
     bar = tqdm(range(args.max_train_steps))
-    for _ in bar:
+    for step in bar:
         clips, labels = load_batch(train, next(batches), args)
         logits = judge(augment(clips, args, rng))
         loss = sum(F.cross_entropy(logits[factor], labels[factor], label_smoothing=0.1) for factor in args.factors)
+        refuse_broken(f"The loss at step {step + 1}", [loss])
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
@@ -140,31 +209,23 @@ def main(argv=None) -> None:
         ema.step(judge.parameters())
         bar.set_postfix(loss=f"{loss.item():.3f}")
     ema.copy_to(judge.parameters())
-    settle_batch_norm(judge, train, args)
-    accuracy = measure(judge, test, args.num_frames)
-    judge.register_to_config(test_accuracy=accuracy)
-    judge.save_pretrained(args.output_dir)
-    report = {
-        "seconds": round(time.monotonic() - start, 1),
-        "accuracy": accuracy,
-        "arguments": vars(args) | {"output_dir": ""},
-    }
-    (args.output_dir / "training.json").write_text(json.dumps(report, indent=2, default=str) + "\n")
-    print(judge.describe())
+    positions = iter(ResumableBatchSampler(len(train), args.train_batch_size, args.seed + 1))
+    settle_batch_norm(judge, lambda number: judge(load_batch(train, next(positions), args)[0]))
+    refuse_broken("What the judge learned", judge.state_dict().values())
 
 
-@torch.no_grad()
-def settle_batch_norm(judge: ClipJudge, clips: PreparedClips, args, num_batches: int = 50) -> None:
-    """The running statistics of averaged weights, measured anew on training clips: those of the last steps are not theirs."""
-    norms = [module for module in judge.modules() if isinstance(module, torch.nn.BatchNorm2d)]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # a plain average
-    judge.train()
-    batches = iter(ResumableBatchSampler(len(clips), args.train_batch_size, args.seed + 1))
-    for _ in range(num_batches):
-        judge(load_batch(clips, next(batches), args)[0])
-    judge.eval()
+def refuse_broken(what: str, tensors) -> None:
+    if not all_finite(tensors):
+        raise SystemExit(f"{what} is not finite, so no judge was saved: lower --learning_rate and train again.")
+
+
+def save(judge: ClipJudge, report: dict, output_dir: Path) -> None:
+    """Whole or not at all: config.json, without which a folder is no judge, is moved in last."""
+    with tempfile.TemporaryDirectory(prefix=".saving-", dir=output_dir) as scratch:
+        judge.save_pretrained(scratch)
+        (Path(scratch) / "training.json").write_text(json.dumps(report, indent=2, default=str) + "\n")
+        for path in sorted(Path(scratch).iterdir(), key=lambda path: path.name == "config.json"):
+            path.replace(output_dir / path.name)
 
 
 if __name__ == "__main__":

@@ -26,11 +26,12 @@ from divid_diffusers.evaluation.results_file import fingerprint
 
 TESTS = Path(__file__).parents[1]
 SCRIPT = TESTS.parent / "training/publish/push_to_hub.py"
-ARGS = SimpleNamespace(dataset="puppets", num_validation_clips=2, num_inference_steps=3)
+ARGS = SimpleNamespace(dataset="puppets", num_inference_steps=3, license="cc-by-4.0")
 FACTS = {
     "name": "run",
     "source": "Puppets",
-    "steps": "8",
+    "dataset": "puppets",
+    "steps": "1000000",
     "batch": "2",
     "frames": "3",
     "minutes": "5",
@@ -38,6 +39,7 @@ FACTS = {
     "processes": "1",
     "device": "CPU",
     "command": "accelerate launch training/train_divid.py --max_train_steps 8",
+    "held_out": "2 held-out clips",
     "figures": "| figure | value |\n|---|---|\n| psnr | 20.000 |\n",
 }
 # Finders of installed packages that do not find ours, whether it is installed as files or as a link to this repository.
@@ -73,7 +75,10 @@ def run(tmp_path):
         (folder / name).write_text("not to be uploaded")
     Image.new("L", (8, 8), 10).save(folder / "validation/step-000004.png")
     Image.new("L", (8, 8), 90).save(folder / "validation/step-1000000.png")
-    figures = [{"step": 4, "psnr": 10.0, "motion_error": 1.0}, {"step": 8, "psnr": 20.00001, "motion_error": 0.5}]
+    figures = [
+        {"step": 4, "psnr": 10.0, "motion_error": 1.0},
+        {"step": 1000000, "psnr": 20.00001, "motion_error": 0.5},
+    ]
     (folder / "validation/figures.jsonl").write_text("".join(json.dumps(each) + "\n" for each in figures))
     return folder
 
@@ -148,8 +153,8 @@ def test_the_card_says_how_to_load_the_repository_and_what_was_measured(run, hub
         "psnr": (20.0, "puppets", "video-to-video"),
         "motion_error": (0.5, "puppets", "video-to-video"),
     }
-    assert card.data.model_name == "published" and card.data.datasets == ["puppets"]
-    assert card.data.library_name == "divid_diffusers" and card.data.license == "apache-2.0"
+    assert card.data.model_name == "published" and card.data.datasets is None
+    assert card.data.library_name == "divid_diffusers" and card.data.license == "cc-by-4.0"
     assert card.data.pipeline_tag == "video-to-video" and "divid" in card.data.tags
     assert card.data.training["cpu_minutes"] == 4 and card.data.training["device"] == "CPU"
     assert card.data.training["command"] == FACTS["command"] and FACTS["command"] in card.text
@@ -211,6 +216,46 @@ def test_a_token_in_the_training_command_is_not_published(run, hub, push, tmp_pa
         card = ModelCard.load(tmp_path / "README.md")
         assert card.data.training["command"] == command.replace(f"{form} ", "") and "--seed 3\n" in card.text
         assert "hf_secret" not in card.content
+
+
+@pytest.mark.parametrize(
+    "form", ["--hub_tok hf_secret", "--hub_t=hf_secret", "--hub_token 'hf_secret'", f"--x hf_{'s' * 34}"]
+)
+def test_a_token_under_another_flag_is_not_published_either(run, form):
+    card = ModelCard(f"---\nlibrary_name: divid_diffusers\n---\n# run\n\ntrain.py {form} --seed 3\n")
+    text = push_to_hub.finished_card(card, [], "org/published", [])
+    assert "hf_s" not in text and "--seed 3" in text
+
+
+def test_only_figures_and_pictures_of_the_published_step_are_published(run):
+    """A run that validated nothing, in a folder in which another had; and one whose last line was cut off."""
+    write_model_card(run, ARGS, FACTS | {"steps": "9"})
+    card = ModelCard.load(run / "README.md")
+    assert push_to_hub.metrics_from(run, card) == [] and push_to_hub.pictures_of(run, card, []) == {}
+    write_model_card(run, ARGS, FACTS)
+    with open(run / "validation/figures.jsonl", "a") as file:
+        file.write('{"step": 1000000, "ps')
+    card = ModelCard.load(run / "README.md")
+    assert [each.metric_value for each in push_to_hub.metrics_from(run, card)] == [20.0, 0.5]
+    assert push_to_hub.pictures_of(run, card, [])["pictures/validation.png"].name == "step-1000000.png"
+
+
+def test_a_licence_is_what_was_given_and_nothing_is_assumed(run, hub, push, tmp_path):
+    args = SimpleNamespace(**vars(ARGS) | {"license": None})
+    write_model_card(run, args, FACTS)
+    assert "license" not in (run / "README.md").read_text()
+    assert push(run, "--repo_id", "org/published").code == 0
+    assert b"license" not in hub.repos["org/published"]["README.md"]
+    assert push(run, "--repo_id", "org/published", "--license", "mit").code == 0
+    assert b"license: mit" in hub.repos["org/published"]["README.md"]
+
+
+def test_a_card_names_no_set_that_no_hub_has(run, tmp_path):
+    (tmp_path / "mine").mkdir()
+    for dataset, named in ((str(tmp_path / "mine"), None), ("puppets", None), ("org/clips", ["org/clips"])):
+        write_model_card(run, SimpleNamespace(**vars(ARGS) | {"dataset": dataset}), FACTS)
+        assert ModelCard.load(run / "README.md").data.get("datasets") == named
+    assert str(tmp_path) not in (run / "README.md").read_text()
 
 
 def test_publishing_what_was_published_changes_nothing_and_old_files_do_not_stay(run, hub, push, tmp_path):

@@ -1,10 +1,17 @@
 """Flags win over the config file, which wins over the defaults; what cannot work is refused before anything starts."""
 
+import argparse
 import ast
 from pathlib import Path
 
 import pytest
+import train_baseline
+import train_judge
 import yaml
+from trainer.checks import RULES
+from trainer.flags import flags_shown
+
+from divid_diffusers import build_pipeline
 
 
 TRAINING = Path(__file__).parents[2] / "training"
@@ -62,6 +69,26 @@ BAD_FLAGS = {
     "--prediction_type flow": "--prediction_type",
     "--learning_rate fast": "--learning_rate",
     "--no_such_flag 1": "--no_such_flag",
+    "--ema_max_decay 1.5": "--ema_max_decay is 1.5",
+    "--max_grad_norm=-1": "--max_grad_norm is -1.0",
+    "--validation_steps=-1": "--validation_steps is -1",
+    "--max_train_minutes nan": "--max_train_minutes is nan",
+    "--timestep_bias nan": "--timestep_bias is nan",
+    "--learning_rate inf": "--learning_rate is inf",
+    "--learning_rate=-1e-3": "--learning_rate is -0.001",
+    "--adam_beta1 1": "--adam_beta1 is 1.0",
+    "--seed=-1": "--seed is -1",
+    "--seed 4294967296": "--seed is 4294967296",
+    "--lr_scheduler warm": "--lr_scheduler",
+    "--lr_scheduler constant --lr_warmup_steps 5": "--lr_warmup_steps is 5",
+    "--report_to nowhere": "--report_to is 'nowhere'",
+    "--num_validation_clips 0": "--num_validation_clips is 0",
+    "--num_puppets 0": "--num_puppets is 0",
+    "--num_frames 0": "--num_frames is 0",
+    "--num_inference_steps 0": "--num_inference_steps is 0",
+    "--dataloader_num_workers=-1": "--dataloader_num_workers is -1",
+    "--checkpoints_total_limit 0": "--checkpoints_total_limit is 0",
+    "--push_to_hub --hub_model_id a/b/c": "--hub_model_id is 'a/b/c'",
 }
 
 
@@ -93,11 +120,122 @@ def test_a_missing_config_file_is_named(capsys):
         {"train_batch_size": "many"},
         {"preset": "huge"},
         {"prediction_type": "flow"},
+        {"pixel_shortcut": "false"},
+        {"push_to_hub": 1},
+        {"max_train_steps": 1.9},
+        {"max_train_steps": 2.0},
+        {"num_frames": True},
+        {"learning_rate": True},
+        {"learning_rate": float("nan")},
+        {"learning_rate": [1e-3]},
+        {"train_batch_size": None},
+        {"dataset": False},
+        {"help": True},
+        {"config": "another.yaml"},
     ],
     ids=str,
 )
 def test_a_config_file_that_cannot_work_is_refused_by_name(config, values, capsys):
     assert next(iter(values)) in refusal(config(**values), capsys)
+
+
+def test_a_value_that_is_set_twice_is_refused(tmp_path, capsys):
+    (tmp_path / "config.yaml").write_text("seed: 1\nnum_frames: 5\nseed: 2\n")
+    assert "sets seed twice" in refusal(["--config", str(tmp_path / "config.yaml")], capsys)
+
+
+def test_no_limit_of_checkpoints_can_be_said_in_a_file(tmp_path):
+    (tmp_path / "config.yaml").write_text("checkpoints_total_limit: null\n")
+    assert parse_args(["--config", str(tmp_path / "config.yaml")]).checkpoints_total_limit is None
+
+
+def test_every_number_that_a_trainer_takes_has_a_rule(monkeypatch):
+    parsers = []
+    real = argparse.ArgumentParser.parse_args
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", lambda self, *a: parsers.append(self) or real(self, *a))
+    for parse, argv in ((parse_args, []), (train_baseline.parse_args, []), (train_judge.parse_args, JUDGE)):
+        parse(argv)
+    numbers = {action.dest for parser in parsers for action in parser._actions if action.type in (int, float)}
+    assert len(numbers) > 30 and numbers == set(RULES)
+
+
+JUDGE = ["--dataset=clips", "--output_dir=judge"]
+
+
+@pytest.mark.parametrize("flag", ["learning_rate=nan", "zoom=0.9", "brightness=2", "shift=-1", "seed=-1"])
+def test_the_judge_is_checked_by_the_same_rules(flag, capsys):
+    with pytest.raises(SystemExit):
+        train_judge.parse_args([*JUDGE, f"--{flag}"])
+    assert f"--{flag.split('=')[0]} is " in capsys.readouterr().err
+
+
+def test_a_tracker_that_is_not_installed_is_refused_at_the_start(monkeypatch, capsys):
+    monkeypatch.setattr("trainer.checks.get_available_trackers", lambda: ["tensorboard"])
+    assert "--report_to is wandb, which is not installed" in refusal(["--report_to", "wandb"], capsys)
+
+
+@pytest.mark.parametrize("tracker", ["wandb", "all"])
+def test_a_token_is_told_to_no_tracker(monkeypatch, capsys, tracker):
+    monkeypatch.setattr("trainer.checks.get_available_trackers", lambda: ["tensorboard", "wandb"])
+    assert "--hub_token would be uploaded" in refusal(["--report_to", tracker, "--hub_token", "hf_x"], capsys)
+    assert "hf_x" not in str(flags_shown(parse_args(["--hub_token", "hf_x"])))
+
+
+def test_paths_of_this_machine_are_on_no_card_and_told_to_no_tracker(config, tmp_path):
+    path = config(seed=3)
+    args = parse_args(
+        [*path, "--dataset", str(tmp_path / "mine"), "--output_dir", "outputs/run", "--logging_dir", "~/logs"]
+    )
+    assert str(tmp_path) not in args.command and "~" not in args.command
+    assert "--config config.yaml --dataset mine --output_dir outputs/run" in args.command
+    assert str(tmp_path) not in str(flags_shown(args)) and flags_shown(args)["dataset"] == "mine"
+
+
+# --- a checkpoint to start from ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def pretrained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pretrained")
+    fields = {"prediction_type": "sample", "pixel_shortcut": True, "static_dropout": 0.05, "dynamic_dropout": 0.1}
+    build_pipeline("tiny", num_inference_steps=7, first_frame="zero", **fields).save_pretrained(folder)
+    return ["--pretrained_model_name_or_path", str(folder)]
+
+
+def test_what_is_not_given_is_the_checkpoints(pretrained):
+    args = parse_args(pretrained)
+    assert (args.prediction_type, args.pixel_shortcut, args.first_frame) == ("sample", True, "zero")
+    assert (args.static_dropout, args.dynamic_dropout, args.num_inference_steps) == (0.05, 0.1, 7)
+    assert (args.preset, args.shrink_input, args.calibrate_tokens) == ("tiny", False, False)
+
+
+def test_what_may_change_does_and_checks_know_what_the_checkpoint_decides(pretrained, config):
+    args = parse_args(
+        [*pretrained, "--static_dropout", "0.2", "--num_inference_steps", "3", "--invariance_weight", "0.05"]
+    )
+    assert (args.static_dropout, args.dynamic_dropout, args.num_inference_steps) == (0.2, 0.1, 3)
+    same = config(preset="tiny", pixel_shortcut=True, calibrate_tokens=True, prediction_type="sample")
+    assert parse_args([*same, *pretrained]).calibrate_tokens is False  # a config for a start, used to go on
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        "--preset paper",
+        "--prediction_type epsilon",
+        "--no-pixel_shortcut",
+        "--shrink_input",
+        "--first_frame null",
+        "--no-residual",
+        "--calibrate_tokens",
+    ],
+)
+def test_what_the_weights_are_not_made_for_is_refused_by_name(pretrained, flags, capsys):
+    assert flags.split()[0].replace("--no-", "--") in refusal([*pretrained, *flags.split()], capsys)
+
+
+def test_no_checkpoint_is_a_sentence(tmp_path, capsys):
+    assert "is no pipeline of DiViD" in refusal(["--pretrained_model_name_or_path", str(tmp_path)], capsys)
 
 
 @pytest.mark.parametrize("text", ["- a\n- list\n", "just words\n", "a: [1, 2\n"])

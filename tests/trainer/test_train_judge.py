@@ -71,3 +71,46 @@ def test_unknown_factors_and_sets_are_refused(dataset, tmp_path):
         run(dataset, tmp_path / "judge", "--factors", "hair")
     with pytest.raises(SystemExit, match="is not a prepared set"):
         run(tmp_path, tmp_path / "judge")
+
+
+def test_a_judge_that_is_not_finite_is_not_saved(dataset, tmp_path):
+    with pytest.raises(SystemExit, match="is not finite, so no judge was saved: lower --learning_rate"):
+        run(dataset, tmp_path / "judge", "--learning_rate=1e30", "--max_train_steps=3")
+    assert not (tmp_path / "judge/config.json").exists()
+
+
+@pytest.mark.parametrize("steps", [1, 2, 10, 11])
+def test_any_number_of_steps_trains(dataset, tmp_path, steps):
+    run(dataset, tmp_path / "judge", f"--max_train_steps={steps}")
+
+
+def test_a_clip_without_a_label_is_named(dataset, tmp_path, monkeypatch):
+    real = train_judge.load_clips
+
+    def unlabelled(path, split):
+        clips = real(path, split)
+        clips.dataset = clips.dataset.with_format(None).map(
+            lambda row, i: {"action": -1 if i == 2 else row["action"]}, with_indices=True
+        )
+        return clips
+
+    monkeypatch.setattr(train_judge, "load_clips", unlabelled)
+    with pytest.raises(
+        SystemExit, match="1 of the 48 train clips .* have no action .the first, number 2, is labelled -1"
+    ):
+        run(dataset, tmp_path / "judge")
+
+
+def test_another_judge_is_not_overwritten_and_a_file_is_no_folder(dataset, tmp_path):
+    run(dataset, tmp_path / "judge", "--max_train_steps=1")
+    with pytest.raises(SystemExit, match="holds a model already"):
+        run(dataset, tmp_path / "judge", "--max_train_steps=1")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SystemExit, match="--output_dir .*file cannot be written to"):
+        run(dataset, tmp_path / "file")
+
+
+def test_what_is_saved_names_the_set_and_not_where_it_lies(dataset, tmp_path):
+    run(dataset, tmp_path / "judge", "--max_train_steps=1")
+    told = (tmp_path / "judge/training.json").read_text()
+    assert str(tmp_path) not in told and json.loads(told)["arguments"]["dataset"] == "bars"

@@ -56,6 +56,9 @@ def parse_args(argv=None):
     parser.add_argument(
         "--results", type=Path, help="A results.json in which evaluate.py measured this run, for the card."
     )
+    parser.add_argument(
+        "--license", help="Of the weights, such as apache-2.0; default: what the card says, which may be nothing."
+    )
     parser.add_argument("--token", help="Default: the token of `hf auth login`, or HF_TOKEN.")
     parser.add_argument("--dry_run", action="store_true", help="Check everything, list what would be uploaded, stop.")
     return parser.parse_args(argv)
@@ -65,17 +68,25 @@ def parse_args(argv=None):
 
 
 def metrics_from(run: Path, card: ModelCard) -> list[EvalResult]:
-    """The last figures of the run's own validation, on held-out clips of the card's data set; none if it had none."""
-    datasets = card.data.get("datasets") or "unnamed"
-    dataset = datasets if isinstance(datasets, str) else datasets[0]
+    """The run's own validation, on held-out clips of its data set, of the step at which its card says it ended; none if it had none."""
+    told = card.data.get("training") or {}
     file = run / "validation" / "figures.jsonl"
-    lines = file.read_text().split("\n") if file.is_file() else []
-    figures = [json.loads(line) for line in lines if line]
+    figures = [each for each in read_figures(file) if each.get("step") == told.get("steps")]
     return [
-        metric(dataset, name, METRICS[name], value)
+        metric(str(told.get("dataset") or "unnamed"), name, METRICS[name], value)
         for name, value in (figures[-1] if figures else {}).items()
-        if name in METRICS and math.isfinite(value)
+        if name in METRICS and isinstance(value, (int, float)) and math.isfinite(value)
     ]
+
+
+def read_figures(file: Path) -> list[dict]:
+    """The whole lines of the file; the last one may be half a line of a run that was killed."""
+    figures = []
+    for line in file.read_text().splitlines() if file.is_file() else []:
+        with contextlib.suppress(ValueError):
+            each = json.loads(line)
+            figures += [each] if isinstance(each, dict) else []
+    return figures
 
 
 def metric(dataset: str, kind: str, name: str, value: float, **arguments) -> EvalResult:
@@ -129,12 +140,11 @@ def metrics_of(found: dict, dataset: str) -> Iterator[EvalResult]:
         yield metric(dataset, "leakage", "Leakage above chance", above_chance, n=found["leakage"]["n_test"])
 
 
-def pictures_of(run: Path, examples: list[Path]) -> dict[str, Path]:
-    """The last validation picture and the examples, by their names in the repository."""
-    pictures = {}
-    numbered = {int(path.stem.removeprefix("step-")): path for path in run.glob("validation/step-*.png")}
-    if numbered:
-        pictures["pictures/validation.png"] = numbered[max(numbered)]
+def pictures_of(run: Path, card: ModelCard, examples: list[Path]) -> dict[str, Path]:
+    """The validation picture of the step at which the card says the run ended, and the examples, by their names in the repository."""
+    pictures, step = {}, (card.data.get("training") or {}).get("steps")
+    if isinstance(step, int) and (run / f"validation/step-{step:06d}.png").is_file():
+        pictures["pictures/validation.png"] = run / f"validation/step-{step:06d}.png"
     for path in examples:
         name = f"pictures/{path.name}"
         if name in pictures:
@@ -230,7 +240,13 @@ def finished_card(card: ModelCard, metrics: list[EvalResult], repo_id: str, pict
         for name in pictures:
             text += f"\n![{CAPTIONS.get(name, Path(name).stem)}]({name})\n"
     content = f"---\n{card.data.to_yaml()}\n---\n\n{text}\n{LOADING.format(repo_id=repo_id)}"
-    return re.sub(r"\s--hub_token[=\s]+\S+", "", content)  # the training command may have had one
+    return without_secrets(content)
+
+
+def without_secrets(text: str) -> str:
+    """The training command on the card of an older version may have had a token, also under an abbreviation of its flag."""
+    text = re.sub(r"""\s--hub_t\w*[=\s]+(?:"[^"]*"|'[^']*'|\S+)""", "", text)
+    return re.sub(r"\bhf_[A-Za-z0-9]{30,}\b", "hf_...", text)  # what a token of the Hub looks like, wherever it stands
 
 
 CAPTIONS = {
@@ -249,6 +265,7 @@ def publish(
     results: Path | None = None,
     token: str | None = None,
     dry_run: bool = False,
+    license: str | None = None,
 ) -> str | None:
     """
     Check everything, then upload it in one commit.
@@ -259,6 +276,7 @@ def publish(
         private: refused if the repository exists and is public.
         examples: pictures to show on the card.
         results: what evaluate.py measured, for the card; without it the last figures of the run's validation.
+        license: of the weights; default: what the card says, which may be nothing.
         dry_run: list what would be uploaded; nothing is asked of the Hub.
 
     Returns:
@@ -269,7 +287,12 @@ def publish(
     """
     validate_repo_id(repo_id)
     run, api = Path(run), HfApi(token=token)
-    card, pictures, pipe = open_card(run), pictures_of(run, examples), open_pipeline(run)
+    card = open_card(run)
+    pictures, pipe = pictures_of(run, card, examples), open_pipeline(run)
+    if license:
+        card.data.license = license
+    if not card.data.license:
+        print("The card claims no licence: give --license if the weights have one.", file=sys.stderr)
     metrics = metrics_measured(run, Path(results)) if results else metrics_from(run, card)
     if not dry_run:
         with errors_as_sentences(repo_id):
@@ -324,7 +347,9 @@ def main(argv=None) -> int:
     """0: done. 1: it could not be done, and a sentence on stderr says why. 2: the command line makes no sense."""
     args = parse_args(argv)
     try:
-        url = publish(args.run, args.repo_id, args.private, args.examples, args.results, args.token, args.dry_run)
+        url = publish(
+            args.run, args.repo_id, args.private, args.examples, args.results, args.token, args.dry_run, args.license
+        )
     except (ValueError, OSError) as error:
         print(f"push_to_hub: {' '.join(str(error).split())}", file=sys.stderr)
         return 1

@@ -1,17 +1,36 @@
 """Command line and config file of train_divid.py."""
 
 import argparse
+import inspect
 
-from divid_diffusers.models.sequence_encoder import FIRST_FRAME_TOKENS
+from diffusers import DiffusionPipeline
+
+from divid_diffusers.models.sequence_encoder import FIRST_FRAME_TOKENS, DiViDSequenceEncoder
+from divid_diffusers.models.unet_static_dynamic import DiViDUNet2DConditionModel
+from divid_diffusers.presets import PRESETS
 
 from .flags import add_data_flags, add_optimisation_flags, add_output_flags, new_parser, parse
+
+
+# What the weights of a checkpoint to start from are made for, and which of its models says so.
+OF_THE_WEIGHTS = {
+    "prediction_type": "unet",
+    "shrink_input": "unet",
+    "pixel_shortcut": "encoder",
+    "first_frame": "encoder",
+    "residual": "encoder",
+}
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = new_parser("DiViD")
     model = parser.add_argument_group("model")
     model.add_argument("--preset", default="tiny", choices=["paper", "tiny"], help="Model size.")
-    model.add_argument("--pretrained_model_name_or_path", help="Start from this pipeline instead of random weights.")
+    model.add_argument(
+        "--pretrained_model_name_or_path",
+        help="Start from this pipeline instead of random weights. What it decides need not be given, and cannot be changed; "
+        "its dropout of tokens can.",
+    )
     model.add_argument("--prediction_type", default="epsilon", choices=["epsilon", "v_prediction", "sample"])
     model.add_argument(
         "--pixel_shortcut",
@@ -108,32 +127,77 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     out.add_argument(
         "--num_inference_steps", type=int, default=10, help="DDIM steps: validation, and the saved default."
     )
-    args = parse(parser, argv)
+    args = parse(parser, argv, inherit)
     check(parser, args)
     return args
 
 
+def inherit(args: argparse.Namespace, given: dict) -> dict:
+    """
+    What the checkpoint to start from decides, in place of defaults: its own settings, the dropout without which its guidance would be
+    forgotten, and that its tokens are not calibrated anew. Stops where a flag or the config file says otherwise.
+    """
+    path = args.pretrained_model_name_or_path
+    if not path:
+        return {}
+    classes = {"encoder": DiViDSequenceEncoder, "unet": DiViDUNet2DConditionModel}
+    try:
+        index = DiffusionPipeline.load_config(path)
+        configs = {name: kind.load_config(path, subfolder=name) for name, kind in classes.items()}
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise SystemExit(f"--pretrained_model_name_or_path: {path} is no pipeline of DiViD: {reason}") from error
+    for name, kind in classes.items():
+        defaults = {key: each.default for key, each in inspect.signature(kind.__init__).parameters.items()}
+        configs[name] = defaults | configs[name]
+    own = {name: configs[model][name] for name, model in OF_THE_WEIGHTS.items()}
+    conflicts = [
+        f"--{name} is {given[name]}, where the checkpoint has {value}"
+        for name, value in own.items()
+        if given.get(name, value) != value
+    ]
+    own["preset"] = next((name for name, preset in PRESETS.items() if has_size(configs, preset)), None)
+    if given.get("preset") not in (None, own["preset"]):
+        conflicts.append(f"--preset is {given['preset']}, and the checkpoint is not of that size")
+    if conflicts:
+        raise SystemExit(
+            f"--pretrained_model_name_or_path {path} decides what its weights are made for: {'; '.join(conflicts)}. Leave these out."
+        )
+    own |= {name: configs["unet"][name] for name in ("static_dropout", "dynamic_dropout")}
+    if index.get("num_inference_steps"):
+        own["num_inference_steps"] = index["num_inference_steps"]
+    return {name: value for name, value in own.items() if name not in given} | {"calibrate_tokens": False}
+
+
+def has_size(configs: dict[str, dict], preset: dict[str, dict]) -> bool:
+    """Whether a checkpoint has the values of a preset, and the classes' own where the preset has none."""
+
+    def plain(value):
+        return list(value) if isinstance(value, tuple) else value
+
+    sized = {name: {key for each in PRESETS.values() for key in each[name]} for name in configs}
+    classes = {"encoder": DiViDSequenceEncoder, "unet": DiViDUNet2DConditionModel}
+    for model, config in configs.items():
+        for key in sized[model]:
+            default = inspect.signature(classes[model].__init__).parameters[key].default
+            if plain(config.get(key)) != plain(preset[model].get(key, default)):
+                return False
+    return True
+
+
 def check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
-    """Refuse what would fail hours later."""
+    """Refuse flags that cannot work together."""
     if args.frames_per_clip is None:
         args.frames_per_clip = args.num_frames
-    if not 1 <= args.frames_per_clip <= args.num_frames:
+    if args.frames_per_clip > args.num_frames:
         parser.error(f"--frames_per_clip is {args.frames_per_clip}: choose 1 to --num_frames ({args.num_frames}).")
-    if args.static_bottleneck < 0:
-        parser.error(f"--static_bottleneck is {args.static_bottleneck}: it is a price, so at least 0, which is none.")
-    if args.huber_scale is not None and not args.huber_scale > 0:
-        parser.error(f"--huber_scale is {args.huber_scale}: it must be positive; leave it out for the squared error.")
-    if args.timestep_bias <= 0:
-        parser.error(f"--timestep_bias is {args.timestep_bias}: it must be positive; 1 draws t uniformly.")
-    if not args.invariance_weight >= 0:
+    if args.pretrained_model_name_or_path and args.calibrate_tokens:
         parser.error(
-            f"--invariance_weight is {args.invariance_weight}: it must be at least 0, which leaves the loss out."
+            "--calibrate_tokens is for a start with random weights: it would undo what --pretrained_model_name_or_path learned, so "
+            "leave it out."
         )
     if args.invariance_weight and (args.prediction_type != "sample" or args.train_batch_size < 2):
         parser.error(
             "--invariance_weight needs --prediction_type sample, since other predictions say nothing of a frame in one step, and a "
             "--train_batch_size of at least 2, since a swap has two donors."
         )
-    for name in ("static_dropout", "dynamic_dropout"):
-        if not 0 <= getattr(args, name) < 1:
-            parser.error(f"--{name} is {getattr(args, name)}: it is a probability below 1.")

@@ -83,14 +83,17 @@ a recording off as that of somebody else.
 
 def run_facts(args, progress, processes: int, figures: dict[str, float]) -> dict[str, str]:
     """
-    `name`, `source` (of the clips), `steps`, `batch`, `frames`, `minutes` (by the clock), `cpu_minutes` (of the main process),
-    `processes`, `device`, the `command` without its token (cards are published), and a table of the validation `figures` (empty
-    without any), to be filled into a card's text.
+    `name`, `source` and `dataset` (of the clips), `steps`, `batch`, `frames`, `minutes` (by the clock), `cpu_minutes` (of the main process),
+    `processes`, `device`, the `command` without its token (cards are published), and a table of the validation `figures` with the number
+    of `held_out` clips (empty without any of the last step: those of other weights say nothing of these), to be filled into a card's text.
     """
-    rows = "".join(f"| {name} | {value:.3f} |\n" for name, value in figures.items())
+    measured = {} if figures.get("step") != progress.step else figures
+    rows = "".join(f"| {name} | {value:.3f} |\n" for name, value in measured.items() if name not in ("step", "clips"))
+    clips = measured.get("clips", 0)
     return {
-        "name": args.hub_model_id or Path(args.output_dir).name,
-        "source": DRAWN if args.dataset == "puppets" else f"`{Path(args.dataset).name}`",
+        "name": args.hub_model_id or Path(args.output_dir).resolve().name,
+        "source": DRAWN if args.dataset == "puppets" else f"`{dataset_name(args)}`",
+        "dataset": dataset_name(args),
         "steps": str(progress.step),
         "batch": str(args.train_batch_size * args.gradient_accumulation_steps * processes),
         "frames": str(args.num_frames),
@@ -99,38 +102,58 @@ def run_facts(args, progress, processes: int, figures: dict[str, float]) -> dict
         "processes": str(processes),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU",
         "command": args.command,
-        "figures": f"| figure | value |\n|---|---|\n{rows}" if figures else "",
+        "held_out": f"{clips} held-out clip{'s' * (clips != 1)}",
+        "figures": f"| figure | value |\n|---|---|\n{rows}" if rows else "",
     }
 
 
+def is_local(args) -> bool:
+    return args.dataset == "puppets" or Path(args.dataset).exists()
+
+
+def dataset_name(args) -> str:
+    """Of a folder its name, and not where it lies on this machine; of a set on the Hub all of it."""
+    return Path(args.dataset).resolve().name if Path(args.dataset).exists() else args.dataset
+
+
 def card_metadata(method: str, args, facts: dict[str, str]) -> ModelCardData:
-    """What the Hub's search and filters see, and the run in numbers: time, machine, command. `facts` are those of `run_facts`."""
+    """
+    What the Hub's search and filters see, and the run in numbers: time, machine, command. `facts` are those of `run_facts`. No licence but
+    the one that was given: whose the clips were we cannot know. No `datasets` but one that the Hub has.
+    """
     numbers = {name: int(facts[name]) for name in ("steps", "minutes", "cpu_minutes", "processes")}
+    told = {name: facts[name] for name in ("device", "command", "dataset")}
     return ModelCardData(
         # diffusers' own snippet on the Hub's page would not load us
         library_name="divid_diffusers",
-        license="apache-2.0",
+        license=args.license,
         pipeline_tag="video-to-video",
         tags=["diffusers", "video", "disentanglement", method],
-        datasets=[Path(args.dataset).name if Path(args.dataset).exists() else args.dataset],
-        training=numbers | {"device": facts["device"], "command": facts["command"]},
+        datasets=None if is_local(args) else [args.dataset],
+        training=numbers | told,
     )
 
 
 def write_model_card(output_dir: Path, args, facts: dict[str, str]) -> None:
     """`facts` are those of `run_facts`."""
     metadata = card_metadata("divid", args, facts)
-    clips, steps = args.num_validation_clips, args.num_inference_steps
-    table = f"On {clips} held-out clips, decoded from pure noise in {steps} steps:\n\n{facts['figures']}"
+    table = (
+        f"On {facts['held_out']}, decoded from pure noise in {args.num_inference_steps} steps:\n\n{facts['figures']}"
+    )
     text = TEXT.format(**facts | {"figures": table if facts["figures"] else ""}, metadata=metadata.to_yaml())
-    ModelCard(text).save(output_dir / "README.md")
+    save_card(text, output_dir)
+
+
+def save_card(text: str, output_dir: Path) -> None:
+    ModelCard(text).save(output_dir / ".partial-README.md")
+    (output_dir / ".partial-README.md").replace(output_dir / "README.md")
 
 
 def write_baseline_card(output_dir: Path, args, facts: dict[str, str]) -> None:
     """`facts` are those of `run_facts`."""
     metadata = card_metadata(args.method, args, facts)
     with_vgg = args.form == "divid" and args.perceptual_weight
-    figures = facts["figures"] and f"On {args.num_validation_clips} held-out clips:\n\n{facts['figures']}\n"
+    figures = facts["figures"] and f"On {facts['held_out']}:\n\n{facts['figures']}\n"
     text = BASELINE_TEXT.format(
         **facts | {"figures": figures},
         metadata=metadata.to_yaml(),
@@ -138,4 +161,4 @@ def write_baseline_card(output_dir: Path, args, facts: dict[str, str]) -> None:
         form=FORMS[args.form],
         perceptual=f"VGG perceptual loss, weight {args.perceptual_weight:g}" if with_vgg else "no perceptual loss",
     )
-    ModelCard(text).save(output_dir / "README.md")
+    save_card(text, output_dir)

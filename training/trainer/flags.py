@@ -1,22 +1,31 @@
-"""The flags that all trainers have, and the config file that sets them."""
+"""
+The flags that all trainers have, and where their values come from. In order: the flags given, the config file, the checkpoint that the run
+goes on from (or starts from), the defaults. All of that is settled before anything is checked.
+"""
 
 import argparse
 import shlex
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import yaml
 
 from divid_diffusers.data.sampling import FRAME_SAMPLING
 
+from . import checkpoints, resume
+from .checks import LR_SCHEDULERS, check, check_reports
+
 
 SECRETS = ("hub_token",)  # never printed, logged or written to a card
+PATHS = ("config", "dataset", "output_dir", "logging_dir", "pretrained_model_name_or_path", "resume_from_checkpoint")
 
 
 def new_parser(what: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         allow_abbrev=False,
-        description=f"Train {what}. Values come from the flags, else from --config, else from the defaults below.",
+        description=f"Train {what}. Values come from the flags, else from --config, else from the checkpoint that is resumed "
+        "or started from, else from the defaults below.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--config", help="YAML file with values for the flags below (names with underscores).")
@@ -53,7 +62,10 @@ def add_optimisation_flags(parser: argparse.ArgumentParser) -> None:
     train.add_argument("--gradient_checkpointing", action=argparse.BooleanOptionalAction, default=False)
     train.add_argument("--learning_rate", type=float, default=1e-4)
     train.add_argument(
-        "--lr_scheduler", default="constant_with_warmup", help="As in diffusers.optimization.get_scheduler."
+        "--lr_scheduler",
+        default="constant_with_warmup",
+        choices=LR_SCHEDULERS,
+        help="As in diffusers.optimization.get_scheduler.",
     )
     train.add_argument("--lr_warmup_steps", type=int, default=500)
     train.add_argument("--adam_beta1", type=float, default=0.9)
@@ -77,66 +89,130 @@ def add_output_flags(parser: argparse.ArgumentParser, output_dir: str) -> argpar
     out.add_argument("--report_to", default="tensorboard", help="tensorboard, wandb, trackio, all, or none.")
     out.add_argument("--checkpointing_steps", type=int, default=500)
     out.add_argument("--checkpoints_total_limit", type=int, default=2)
-    out.add_argument("--resume_from_checkpoint", help='A checkpoint folder, or "latest".')
+    out.add_argument(
+        "--resume_from_checkpoint", help='A checkpoint folder, or "latest". What is not given is then as it was.'
+    )
     out.add_argument("--validation_steps", type=int, default=1000, help="Steps between validation pictures; 0: none.")
     out.add_argument("--num_validation_clips", type=int, default=6)
+    out.add_argument(
+        "--license", help="Of the weights, for the model card, such as apache-2.0; default: none is claimed."
+    )
     out.add_argument("--push_to_hub", action=argparse.BooleanOptionalAction, default=False)
     out.add_argument("--hub_model_id", help="Repository to push to; default: the name of --output_dir.")
     out.add_argument("--hub_token", help="Default: the token of `hf auth login`.")
     return out
 
 
-def parse(parser: argparse.ArgumentParser, argv: list[str] | None) -> argparse.Namespace:
-    """Flags over the config file over defaults; what every trainer would fail at hours later is refused."""
+def parse(
+    parser: argparse.ArgumentParser,
+    argv: list[str] | None,
+    inherit: Callable[[argparse.Namespace, dict], dict] | None = None,
+) -> argparse.Namespace:
+    """
+    The run's one configuration, checked. `inherit` is asked where a run starts from a pretrained checkpoint: from the flags so far and
+    those that were given it makes those that the checkpoint decides.
+
+    Beside the flags the result has `command` (to print: no secret, no path of this machine), `checkpoint` (the folder to resume, or None)
+    and `given` (the names that flags or config file gave).
+    """
     known, _ = parser.parse_known_args(argv)
+    from_file = {}
     if known.config:
-        parser.set_defaults(**read_config(known.config, {action.dest: action for action in parser._actions}))
+        from_file = read_config(known.config, parser)
+        parser.set_defaults(**from_file)
+    from_flags = flags_given(parser, argv)
     args = parser.parse_args(argv)
-    args.command = command_line(parser, argv)
-    for name in (
-        "train_batch_size",
-        "max_train_steps",
-        "gradient_accumulation_steps",
-        "logging_steps",
-        "checkpointing_steps",
-    ):
-        if getattr(args, name) < 1:
-            parser.error(f"--{name} is {getattr(args, name)}: it must be at least 1.")
-    if args.checkpoints_total_limit is not None and args.checkpoints_total_limit < 1:
-        parser.error("--checkpoints_total_limit must leave at least 1 checkpoint to resume from.")
-    if args.push_to_hub and args.hub_token and args.report_to == "wandb":
-        parser.error("--hub_token would be uploaded with the run's settings by wandb: use `hf auth login` instead.")
+    given = from_file | from_flags
+    checkpoint, saved = None, None
+    if args.resume_from_checkpoint:
+        checkpoint = checkpoints.find_checkpoint(args.resume_from_checkpoint, Path(args.output_dir))
+    if checkpoint is not None:
+        saved = resume.read_flags(checkpoint, Path(args.output_dir))
+        kept = {name: value for name, value in saved.get("flags", {}).items() if name not in resume.OF_THE_MACHINE}
+        parser.set_defaults(
+            **{name: value for name, value in kept.items() if name not in given and hasattr(args, name)}
+        )
+        args = parser.parse_args(argv)
+    if inherit:
+        decided = inherit(args, (saved or {}).get("flags", {}) | given)
+        parser.set_defaults(**{name: value for name, value in decided.items() if name not in from_flags})
+    args = parser.parse_args(argv)
+    check(parser, args)
+    check_reports(parser, args)
+    if args.lr_scheduler == "constant" and given.get("lr_warmup_steps"):
+        parser.error(
+            f"--lr_warmup_steps is {args.lr_warmup_steps}, but --lr_scheduler constant has no warm-up: choose constant_with_warmup."
+        )
+    commands = list((saved or {}).get("commands", []))
+    command = command_line(parser, from_flags)
+    args.command = "\n".join(dict.fromkeys([*commands, command]))
+    args.checkpoint, args.given = checkpoint, frozenset(given)
+    if saved:
+        resume.refuse_changes(parser, args, saved)
     return args
 
 
-def command_line(parser: argparse.ArgumentParser, argv: list[str] | None) -> str:
-    """The command that starts this run, made of the flags that were given: what is published must not repeat a secret."""
+def flags_of(args: argparse.Namespace) -> dict:
+    """What a checkpoint stores of them: plain values, no secrets."""
+    plain = (bool, int, float, str, type(None))
+    return {
+        name: value
+        for name, value in vars(args).items()
+        if isinstance(value, plain) and name not in (*SECRETS, "command", "checkpoint")
+    }
+
+
+def shown(name: str, value):
+    """The value as others may see it: of a path on this machine, the name only."""
+    if name in PATHS and isinstance(value, str) and (Path(value).is_absolute() or value[:1] == "~" or ".." in value):
+        return Path(value).name
+    return value
+
+
+def flags_shown(args: argparse.Namespace) -> dict:
+    """What trackers are told: no secrets, no paths of this machine."""
+    return {name: shown(name, value) for name, value in flags_of(args).items() if value is not None}
+
+
+def flags_given(parser: argparse.ArgumentParser, argv: list[str] | None) -> dict:
+    """Those on the command line, with their values."""
     not_given = object()
     given = argparse.Namespace(**{action.dest: not_given for action in parser._actions})
     parser.parse_args(argv, given)
+    return {name: value for name, value in vars(given).items() if value is not not_given}
+
+
+def command_line(parser: argparse.ArgumentParser, given: dict) -> str:
+    """The command that starts this run, made of the flags that were given: what is published must not repeat a secret."""
     words = ["accelerate", "launch", f"training/{Path(sys.argv[0]).name}"]
     for action in parser._actions:
-        value = getattr(given, action.dest)
-        if value is not_given or action.dest in SECRETS:
+        if action.dest not in given or action.dest in SECRETS:
             continue
+        value = given[action.dest]
         if isinstance(action, argparse.BooleanOptionalAction):
             words.append(action.option_strings[0 if value else 1])
         else:
-            words += [action.option_strings[0], str(value)]
+            words += [action.option_strings[0], str(shown(action.dest, value))]
     return shlex.join(words)
 
 
-def read_config(path: str, actions: dict[str, argparse.Action]) -> dict:
+def read_config(path: str, parser: argparse.ArgumentParser) -> dict:
     """The file's values, as if they had been given as flags."""
+    actions = {action.dest: action for action in parser._actions if action.dest not in ("help", "config")}
     if not Path(path).is_file():
         raise SystemExit(f"There is no config file at {path}: see training/configs/ for examples.")
     try:
-        values = yaml.safe_load(Path(path).read_text()) or {}
-    except yaml.YAMLError as error:
+        text = Path(path).read_text()
+        values, node = yaml.safe_load(text) or {}, yaml.compose(text)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise SystemExit(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
         raise SystemExit(f"{path} must hold lines such as `preset: tiny`, but holds a {type(values).__name__}.")
-    unknown = sorted(set(values) - set(actions))
+    names = [key.value for key, _ in node.value] if node else []
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise SystemExit(f"{path} sets {', '.join(twice)} twice: remove one of the lines.")
+    unknown = sorted(str(name) for name in values if name not in actions)
     if unknown:
         raise SystemExit(
             f"{path} sets {', '.join(unknown)}, which this trainer does not know: see --help for the names."
@@ -145,17 +221,30 @@ def read_config(path: str, actions: dict[str, argparse.Action]) -> dict:
 
 
 def convert(path: str, action: argparse.Action, value):
-    """YAML has its own idea of types (1e-4 is a string, no is false); the flag's type decides."""
-    if value is None or (isinstance(value, bool) and isinstance(action, argparse.BooleanOptionalAction)):
-        return value
+    """YAML has its own idea of types (1e-4 is a string, no is false); the flag's type decides, and nothing is rounded or guessed."""
+
+    def refuse(wanted: str):
+        raise SystemExit(f"{path} sets {action.dest} to {value!r}: {wanted}.")
+
+    if value is None:
+        if action.default is not None and action.dest != "checkpoints_total_limit":  # of which none is no limit
+            refuse("remove the line for the default")
+        return None
+    if isinstance(action, argparse.BooleanOptionalAction):
+        return value if isinstance(value, bool) else refuse("it must be true or false, without quotes")
     if action.choices and value is False and "no" in action.choices:
         value = "no"
+    kind = action.type or str
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, (int, float, str))
+        or (kind is int and isinstance(value, float))
+    ):
+        refuse(f"it must be of type {kind.__name__}")
     try:
-        value = (action.type or str)(value)
-    except ValueError:
-        raise SystemExit(
-            f"{path} sets {action.dest} to {value!r}: it must be of type {action.type.__name__}."
-        ) from None
-    if action.choices and value not in action.choices:
-        raise SystemExit(f"{path} sets {action.dest} to {value!r}: choose one of {', '.join(action.choices)}.")
-    return value
+        converted = kind(value)
+    except (ValueError, OverflowError):
+        refuse(f"it must be of type {kind.__name__}")
+    if action.choices and converted not in action.choices:
+        refuse(f"choose one of {', '.join(action.choices)}")
+    return converted

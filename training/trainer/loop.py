@@ -1,5 +1,6 @@
 """The training loop: resumable to the bit, averaged weights, budgets, logs. What is trained, and on which loss, is a `Recipe`."""
 
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,17 +14,22 @@ from tqdm.auto import tqdm
 from divid_diffusers.data.sampling import ResumableBatchSampler, SampledClips
 
 from . import checkpoints
-from .clips import some_clips, to_model_range
+from .batch_norm import settle_batch_norm
+from .clips import fingerprint, some_clips, to_model_range
+from .flags import flags_of, flags_shown
+from .interruption import stop_listening
 from .progress import Progress
 from .recipe import BatchPosition, Recipe
-from .reporting import Meter, report_validation
-from .resume import resume
+from .reporting import Meter, averaged, forget_later, report_validation
+from .resume import refuse_other_clips, resume
 from .saving import save_pipeline
 
 
 def train(accelerator: Accelerator, recipe: Recipe, train_clips: Sequence, held_out_clips: Sequence, args) -> None:
     """Train, and leave a pipeline with its card in `--output_dir`; clips as `clips.open_clips` gives them."""
-    output_dir = Path(args.output_dir)
+    output_dir, processes = Path(args.output_dir), accelerator.num_processes
+    about = about_run(args, fingerprint(train_clips), processes)
+    refuse_other_clips(args, about["clips"], processes)
     model = recipe.module.train()
     optimizer = torch.optim.AdamW(
         model.parameters(),
@@ -41,48 +47,84 @@ def train(accelerator: Accelerator, recipe: Recipe, train_clips: Sequence, held_
     progress = Progress()
     accelerator.register_for_checkpointing(lr_scheduler, ema, progress)
     if args.report_to != "none":
-        flags = {k: v for k, v in vars(args).items() if isinstance(v, (int, float, str, bool)) and k != "hub_token"}
-        accelerator.init_trackers(recipe.name, config=flags)
+        accelerator.init_trackers(recipe.name, config=flags_shown(args))
     if args.resume_from_checkpoint:
-        resume(accelerator, args.resume_from_checkpoint, output_dir, progress)
+        resume(accelerator, args, progress, optimizer, lr_scheduler, ema)
+    figures = forget_later(output_dir, progress.step) if accelerator.is_main_process else {}
+    saved_step = progress.step  # where it is, a checkpoint is; a start needs none
 
+    data = SampledClips(train_clips, args.num_frames, args.seed, args.frame_sampling)
     loader = torch.utils.data.DataLoader(
-        SampledClips(train_clips, args.num_frames, args.seed, args.frame_sampling),
+        data,
         batch_sampler=ResumableBatchSampler(
             len(train_clips),
             args.train_batch_size,
             args.seed,
             accelerator.process_index,
-            accelerator.num_processes,
+            processes,
             first_batch=progress.step * args.gradient_accumulation_steps,
         ),
         num_workers=args.dataloader_num_workers,
     )
     validation_clips = some_clips(held_out_clips, args, args.num_validation_clips).to(accelerator.device)
     meter = Meter(accelerator)
-    figures = {}
     last_time, last_cpu_time = time.monotonic(), time.process_time()
     bar = tqdm(total=args.max_train_steps, initial=progress.step, disable=not accelerator.is_local_main_process)
 
+    def settle(module: torch.nn.Module) -> None:
+        """Statistics of BatchNorm for averaged weights, on training clips."""
+        if args.ema_max_decay == 0:
+            return
+        batches = iter(ResumableBatchSampler(len(train_clips), args.train_batch_size, args.seed + 1))
+
+        def forward(number: int):
+            clips = torch.stack([data[position] for position in next(batches)]).to(accelerator.device)
+            return recipe.losses(module, to_model_range(clips), BatchPosition(number, 0, 0, 1))
+
+        settle_batch_norm(module, forward)
+
+    def validate() -> None:
+        with averaged(ema, accelerator.unwrap_model(model), settle) as module, torch.no_grad():
+            figures.clear()
+            figures.update(
+                report_validation(accelerator, recipe.pipeline(module), validation_clips, args, progress.step)
+            )
+
+    def save_checkpoint(clips: torch.Tensor, position: BatchPosition) -> None:
+        """Of weights that have a finite loss on the batch they were last trained on: ruined ones can still be finite themselves."""
+        model.eval()
+        with torch.no_grad():
+            loss = recipe.losses(model, clips, position)["loss"]
+        model.train()
+        refuse_broken(accelerator, output_dir, progress.step, loss, model, optimizer, ema)
+        checkpoints.save_checkpoint(accelerator, output_dir, progress.step, args.checkpoints_total_limit, about)
+
+    args.interruption.training = True
+    clips = position = None
     for number, frames in enumerate(loader):
-        if progress.step >= args.max_train_steps or progress.out_of_time(args.max_train_minutes, accelerator):
+        if number % args.gradient_accumulation_steps == 0 and (
+            progress.step >= args.max_train_steps
+            or progress.out_of_time(args.max_train_minutes, accelerator)
+            or args.interruption.asked(accelerator)
+        ):
             break
         position = BatchPosition(
-            progress.step,
-            number % args.gradient_accumulation_steps,
-            accelerator.process_index,
-            accelerator.num_processes,
+            progress.step, number % args.gradient_accumulation_steps, accelerator.process_index, processes
         )
+        clips = to_model_range(frames.to(accelerator.device))
+        torch.manual_seed(position.seed(args.seed))  # for layers that draw for themselves
         with accelerator.accumulate(model):
-            losses = recipe.losses(model, to_model_range(frames.to(accelerator.device)), position)
+            losses = recipe.losses(model, clips, position)
             if not torch.isfinite(losses["loss"]):  # before it reaches the weights
                 raise SystemExit(
-                    f"The loss is {losses['loss'].item()} at step {progress.step + 1}: lower --learning_rate and resume from the "
-                    "last checkpoint."
+                    broken(output_dir, f"The loss is {losses['loss'].item()} at step {progress.step + 1}")
                 )
             accelerator.backward(losses["loss"])
             if accelerator.sync_gradients:
-                accelerator.clip_grad_norm_(model.parameters(), args.max_grad_norm)
+                norm = accelerator.clip_grad_norm_(model.parameters(), args.max_grad_norm)
+                # in fp16 the scaler skips such steps, and looks for a scale without them
+                if accelerator.scaler is None and not torch.isfinite(norm):
+                    raise SystemExit(broken(output_dir, f"The gradient is {norm.item()} at step {progress.step + 1}"))
             optimizer.step()
             optimizer.zero_grad()
         meter.add(losses)
@@ -102,16 +144,79 @@ def train(accelerator: Accelerator, recipe: Recipe, train_clips: Sequence, held_
             accelerator.log(values, step=progress.step)
             bar.set_postfix(loss=f"{values['loss']:.4f}")
         if args.validation_steps and progress.step % args.validation_steps == 0 and accelerator.is_main_process:
-            figures = report_validation(accelerator, recipe, ema, model, validation_clips, args, progress.step)
+            validate()
         if progress.step % args.checkpointing_steps == 0:
-            checkpoints.save_checkpoint(accelerator, output_dir, progress.step, args.checkpoints_total_limit)
+            save_checkpoint(clips, position)
+            saved_step = progress.step
 
+    bar.close()
     accelerator.wait_for_everyone()
+    interrupted = args.interruption.number
+    if args.validation_steps and not interrupted and accelerator.is_main_process:
+        if figures.get("step") != progress.step:
+            validate()
+    failure = None
+    if progress.step != saved_step:
+        try:
+            save_checkpoint(clips, position)
+        except checkpoints.NoRoom as error:  # the pipeline is smaller
+            failure = error
+    if interrupted:
+        stop_listening()
+        if accelerator.is_main_process:
+            print(failure or went_on(output_dir, progress.step), file=sys.stderr)
+        raise SystemExit(128 + interrupted)
     if accelerator.is_main_process:
-        if args.validation_steps and progress.step % args.validation_steps:
-            figures = report_validation(accelerator, recipe, ema, model, validation_clips, args, progress.step)
-        ema.copy_to(model.parameters())
-        save_pipeline(
-            recipe, accelerator.unwrap_model(model).eval(), args, progress, accelerator.num_processes, figures
-        )
+        with averaged(ema, accelerator.unwrap_model(model), settle) as module:
+            refuse_broken_weights(output_dir, progress.step, module)
+            save_pipeline(recipe, module, args, progress, processes, figures)
     accelerator.end_training()
+    stop_listening()
+    if failure:
+        raise failure
+
+
+def about_run(args, clips: str, processes: int) -> dict:
+    """What a checkpoint tells of its run."""
+    return {
+        "trainer": Path(sys.argv[0]).name,
+        "flags": flags_of(args),
+        "commands": args.command.splitlines(),
+        "clips": clips,
+        "processes": processes,
+    }
+
+
+def went_on(output_dir: Path, step: int) -> str:
+    found = checkpoints.complete_checkpoints(output_dir)
+    if not found:
+        return f"Stopped at step {step}, before there was anything to save."
+    return f"Stopped at step {step}. Go on with the same command and --resume_from_checkpoint latest ({found[-1]})."
+
+
+def broken(output_dir: Path, what: str) -> str:
+    """The sentence about numbers that are not finite."""
+    found = checkpoints.complete_checkpoints(output_dir)
+    way_out = f"resume from {found[-1]}" if found else "start again, since there is no checkpoint yet"
+    return f"{what}: lower --learning_rate and {way_out}. Nothing of this step was saved."
+
+
+def refuse_broken(accelerator, output_dir: Path, step: int, loss: torch.Tensor, model, optimizer, ema) -> None:
+    moments = (value for state in optimizer.state.values() for value in state.values() if torch.is_tensor(value))
+    found = {
+        "The loss of the weights": [loss],
+        "The weights": model.state_dict().values(),
+        "The averaged weights": ema.shadow_params,
+        "The optimizer's moments": moments,
+    }
+    wrong = next((name for name, tensors in found.items() if not checkpoints.all_finite(tensors)), "")
+    spread = torch.tensor(float(bool(wrong)), device=accelerator.device)
+    if accelerator.reduce(spread, "sum").item():  # of any process: all stop
+        raise SystemExit(
+            broken(output_dir, f"{wrong or 'The state of another process'} after step {step} is not finite")
+        )
+
+
+def refuse_broken_weights(output_dir: Path, step: int, module: torch.nn.Module) -> None:
+    if not checkpoints.all_finite(module.state_dict().values()):
+        raise SystemExit(broken(output_dir, f"The averaged weights after step {step} are not finite"))

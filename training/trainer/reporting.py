@@ -1,15 +1,17 @@
 """What a run says of itself on the way: mean losses, figures and pictures of held-out clips, to its folder and to trackers."""
 
 import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
 from accelerate.logging import get_logger
+from diffusers import DiffusionPipeline
 from diffusers.training_utils import EMAModel
 from torch import nn
 
-from .recipe import Recipe
 from .validation import validate
 
 
@@ -36,23 +38,34 @@ class Meter:
         return means
 
 
-def report_validation(
-    accelerator: Accelerator, recipe: Recipe, ema: EMAModel, model: nn.Module, clips: torch.Tensor, args, step: int
-) -> dict[str, float]:
-    """Figures and a picture of the averaged weights, to the folder `validation` and to the trackers."""
-    module = accelerator.unwrap_model(model)
-    ema.store(model.parameters())
-    ema.copy_to(model.parameters())
-    module.eval()
-    figures, picture = validate(recipe.pipeline(module), clips, args.seed)
-    module.train()
-    ema.restore(model.parameters())
+@contextmanager
+def averaged(ema: EMAModel, module: nn.Module, settle: Callable[[nn.Module], None]) -> Iterator[nn.Module]:
+    """Within it the module has its averaged weights, statistics that `settle` measured with them, and is in evaluation mode."""
+    buffers = [buffer.clone() for buffer in module.buffers()]
+    ema.store(module.parameters())
+    ema.copy_to(module.parameters())
+    try:
+        settle(module)
+        module.eval()
+        yield module
+    finally:
+        module.train()
+        ema.restore(module.parameters())
+        for buffer, before in zip(module.buffers(), buffers):
+            buffer.copy_(before)
 
+
+def report_validation(
+    accelerator: Accelerator, pipeline: DiffusionPipeline, clips: torch.Tensor, args, step: int
+) -> dict[str, float]:
+    """Figures and a picture, to the folder `validation` and to the trackers. Returns the figures, `step` and number of `clips`."""
+    figures, picture = validate(pipeline, clips, args.seed)
+    measured = {"step": step, "clips": len(clips)} | figures
     folder = Path(args.output_dir) / "validation"
     folder.mkdir(exist_ok=True)
     picture.save(folder / f"step-{step:06d}.png")
     with open(folder / "figures.jsonl", "a") as file:
-        file.write(json.dumps({"step": step, **figures}) + "\n")
+        file.write(json.dumps(measured) + "\n")
     accelerator.log({f"validation/{name}": value for name, value in figures.items()}, step=step)
     for tracker in accelerator.trackers:
         if tracker.name == "tensorboard":
@@ -65,4 +78,35 @@ def report_validation(
 
             tracker.log({"validation": wandb.Image(picture)}, step=step)
     logger.info(f"Step {step}: " + ", ".join(f"{name} {value:.3f}" for name, value in figures.items()))
+    return measured
+
+
+def forget_later(output_dir: Path, step: int) -> dict[str, float]:
+    """
+    Validations after `step`, from where a run goes on, and lines that a killed run left half-written, are not those of this run. Returns
+    the figures of the step itself, if there are any.
+    """
+    folder = output_dir / "validation"
+    for path in folder.glob("step-*.png"):
+        number = path.stem.removeprefix("step-")
+        if number.isdigit() and int(number) > step:
+            path.unlink()
+    file = folder / "figures.jsonl"
+    if file.is_file():
+        kept = [each for each in read_figures(file) if each["step"] <= step]
+        file.with_suffix(".partial").write_text("".join(json.dumps(each) + "\n" for each in kept))
+        file.with_suffix(".partial").replace(file)
+        return next((each for each in reversed(kept) if each["step"] == step), {})
+    return {}
+
+
+def read_figures(file: Path) -> list[dict]:
+    """The whole lines of a `figures.jsonl`."""
+    figures = []
+    for line in file.read_text().splitlines():
+        try:
+            each = json.loads(line)
+            figures += [each] if isinstance(each["step"], int) else []
+        except (ValueError, KeyError, TypeError):
+            continue
     return figures

@@ -10,6 +10,7 @@ from accelerate.logging import get_logger
 from torch import nn
 
 from .card import run_facts
+from .checkpoints import complete_checkpoints
 from .progress import Progress
 from .recipe import Recipe
 
@@ -18,16 +19,23 @@ logger = get_logger(__name__)
 PUSH_TO_HUB = Path(__file__).parents[1] / "publish" / "push_to_hub.py"
 
 
-def save_pipeline(
-    recipe: Recipe, module: nn.Module, args, progress: Progress, processes: int, figures: dict[str, float]
-) -> None:
-    """`module` is the recipe's, with the weights to keep; `figures` are those of its last validation."""
+def save_pipeline(recipe: Recipe, module: nn.Module, args, progress: Progress, processes: int, figures: dict) -> None:
+    """`module` is the recipe's, with the weights to keep; `figures` its last validation's, which may be of an earlier step."""
     output_dir = Path(args.output_dir)
-    recipe.pipeline(module).save_pretrained(output_dir)
-    recipe.write_card(output_dir, run_facts(args, progress, processes, figures))
+    try:
+        recipe.pipeline(module).save_pretrained(output_dir)
+        recipe.write_card(output_dir, run_facts(args, progress, processes, figures))
+    except OSError as error:
+        found = complete_checkpoints(output_dir)
+        way_out = (
+            f"make room and go on with --resume_from_checkpoint {found[-1]}" if found else "make room and train again"
+        )
+        raise SystemExit(
+            f"The pipeline could not be saved to {output_dir}: {error} Training is at its end: {way_out}."
+        ) from error
+    logger.info(f"Saved the pipeline to {output_dir}.")
     if args.push_to_hub:
         push(output_dir, args)
-    logger.info(f"Saved the pipeline to {output_dir}.")
 
 
 def push(output_dir: Path, args) -> None:
