@@ -12,7 +12,7 @@ import pytest
 import torch
 from accelerate.state import AcceleratorState, GradientState
 from stand_in import figures_without_a_model, run
-from trainer import checkpoints, saving
+from trainer import checkpoints, loop, saving
 from trainer.flags import flags_of
 
 
@@ -188,6 +188,23 @@ def test_another_batch_is_refused(tmp_path):
     run(tmp_path)
     with pytest.raises(SystemExit, match="--train_batch_size, of all processes together, was 2 and is 3"):
         run(tmp_path, max_train_steps=2, train_batch_size=3, resume_from_checkpoint="latest")
+
+
+def test_other_clips_are_refused_and_the_same_ones_elsewhere_are_not(tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "fingerprint", lambda clips: "these")
+    run(tmp_path)
+    run(tmp_path, max_train_steps=2, resume_from_checkpoint="latest")
+    monkeypatch.setattr(loop, "fingerprint", lambda clips: "those")
+    with pytest.raises(SystemExit, match="--dataset was puppets and is puppets, and they do not hold the same"):
+        run(tmp_path, max_train_steps=3, resume_from_checkpoint="latest")
+
+
+def test_a_checkpoint_of_another_trainer_is_refused(tmp_path, monkeypatch, capsys):
+    run(tmp_path)
+    monkeypatch.setattr("sys.argv", ["train_divid.py"])
+    with pytest.raises(SystemExit):
+        run(tmp_path, max_train_steps=2, resume_from_checkpoint="latest")
+    assert "was written by " in capsys.readouterr().err
 
 
 def test_an_earlier_checkpoint_sets_later_ones_aside_and_the_one_just_written_stays(tmp_path):

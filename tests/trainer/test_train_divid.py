@@ -18,8 +18,9 @@ from diffusers import DDIMScheduler
 from hub_stand_in import HubStandIn
 from safetensors.torch import load_file
 from tiny import RUN, SHORT_RUN, depth_members, same_weights, write_depth_zip
+from train_divid import check_run, new_models, parse_args
 
-from divid_diffusers import DiViDPipeline, build_models
+from divid_diffusers import DiViDPipeline, SharedNoiseDDPMScheduler, build_models
 
 
 TRAINING = Path(__file__).parents[2] / "training"
@@ -234,3 +235,31 @@ def test_a_bad_flag_ends_the_run_with_a_sentence_and_no_traceback(tmp_path):
     assert done.returncode != 0
     assert "--train_batch_size is 0" in done.stderr and "Traceback" not in done.stderr
     assert not (tmp_path / "run").exists()
+
+
+# --- what is refused once the clips are known ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [8, 24, 30, 40])
+def test_frames_that_the_models_cannot_halve_are_a_sentence(size):
+    with pytest.raises(SystemExit, match="a multiple of"):
+        new_models(parse_args([]), (3, size), None)
+
+
+@pytest.mark.parametrize(
+    ("flags", "clips", "sentence"),
+    [
+        (["--num_inference_steps=1001"], 10, "training has 1000 timesteps"),
+        (["--prediction_type=sample", "--invariance_weight=0.1", "--train_batch_size=2"], 9, "would meet itself"),
+        (["--prediction_type=sample", "--invariance_weight=0.1", "--train_batch_size=4"], 1, "would meet itself"),
+        (["--prediction_type=sample", "--invariance_weight=0.1", "--train_batch_size=2"], 10, None),
+        (["--prediction_type=sample", "--invariance_weight=0.1", "--train_batch_size=3"], 2, None),
+    ],
+)
+def test_what_cannot_work_with_these_clips_is_refused(flags, clips, sentence):
+    args = parse_args(flags)
+    if sentence is None:
+        check_run(args, SharedNoiseDDPMScheduler(), clips, processes=1)
+        return
+    with pytest.raises(SystemExit, match=sentence):
+        check_run(args, SharedNoiseDDPMScheduler(), clips, processes=1)

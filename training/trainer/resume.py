@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
 from accelerate import Accelerator
@@ -67,8 +68,9 @@ def read_flags(checkpoint: Path, output_dir: Path) -> dict:
 
 def refuse_changes(parser: argparse.ArgumentParser, args: argparse.Namespace, saved: dict) -> None:
     flags = saved.get("flags", {})
-    if saved.get("trainer", parser.prog) != parser.prog:
-        parser.error(f"{args.checkpoint} was written by {saved['trainer']}, and this is {parser.prog}.")
+    script = Path(sys.argv[0]).name
+    if saved.get("trainer", script) != script:
+        parser.error(f"{args.checkpoint} was written by {saved['trainer']}, and this is {script}.")
     changed = [
         f"--{name} was {old} and is {getattr(args, name)}"
         for name, old in flags.items()
