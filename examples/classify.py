@@ -1,4 +1,4 @@
-"""Name motions and hair from frozen tokens with scikit-learn: which token tells what? Needs `divid_diffusers[eval]`."""
+"""Name motions and hair from frozen tokens, with scikit-learn: which token tells what? Needs the extra `eval`."""
 
 import argparse
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Encode every clip of a folder into one table of features: `python examples/encode_folder.py my_videos features.parquet`.
+"""Every clip of a folder as a row of features: `python examples/encode_folder.py my_videos features.parquet`.
 
 A row per clip: its file, s as the columns s0, s1, ..., and the mean of d over time as d0, d1, .... Needs `divid_diffusers[data]`.
 """

@@ -1,4 +1,4 @@
-"""From one person to another while the motion stays, or as you like it: `python examples/interpolate.py [CLIP CLIP]`, without clips of two puppets."""
+"""From person to person while the motion stays: `python examples/interpolate.py [CLIP CLIP]`; without clips, puppets."""
 
 import argparse
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The method on one page, in plain torch: train a small DiViD on drawn puppets, then swap two of them. `python examples/minimal.py`
+"""The method on one page, in plain torch: train a small DiViD on drawn puppets, then swap two of them.
 
 Numbers in brackets are equations of Gheisari and Genovesio 2025, arXiv:2507.13934.
 """

@@ -1,4 +1,4 @@
-"""Encode a clip into its tokens and decode it again: `python examples/reconstruct.py [CLIP]`, without a clip one of a puppet."""
+"""A clip to its tokens and back: `python examples/reconstruct.py [CLIP]`; without a clip, a puppet's."""
 
 import argparse
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Swap identity and motion between held-out Puppets with the embedded model: writes a picture and a GIF, prints scores."""
+"""Swap identity and motion between held-out Puppets: writes a picture and a GIF, prints scores."""
 
 import argparse
 import time

@@ -29,7 +29,7 @@ class ClipJudge(StrictLoadingMixin, ModelMixin, ConfigMixin):
     from divid_diffusers.models.judge import ClipJudge
 
     judge = ClipJudge.from_pretrained("examples/judge-sprites")
-    probabilities = judge.predict(torch.rand(2, 8, 3, 64, 64))  # of every class, for each factor: here (2, 6) for "hair"
+    probabilities = judge.predict(torch.rand(2, 8, 3, 64, 64))  # for each factor, such as "hair" (2, 6)
     told = [judge.config.factors["hair"][index] for index in probabilities["hair"].argmax(1)]
     ```
 

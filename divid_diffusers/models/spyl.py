@@ -24,8 +24,8 @@ class SPYL(SequentialVAE):
         h          = biLSTM(z_1 .. z_N)
         q(s | x)   = Gaussian([last forward state, first backward state])           from all frames
         q(d_i | x) = Gaussian(RNN(h)_i)                                             tanh
-        L          = 10 sum_i |x_i - x'_i|^2 + 5 KL(s) + KL(d) + MI(s; d) + NCE_s + NCE_d             `form="published"`
-        L          = sum_i |x_i - x'_i|_1 + 10 perceptual + 5 KL(s) + KL(d) + MI(s; d) + NCE_s + NCE_d    `form="divid"`
+        L          = 10 sum_i |x_i - x'_i|^2 + 5 KL(s) + KL(d) + MI(s; d) + NCE_s + NCE_d            `form="published"`
+        L          = sum_i |x_i - x'_i|_1 + 10 perceptual + 5 KL(s) + KL(d) + MI(s; d) + NCE_s + NCE_d   `form="divid"`
 
     MI is [`mutual_information`], NCE [`info_nce`]; the latter two come late in training. Their samples are decoded from codes
     and encoded again: for s a positive from this clip's s with drawn dynamics, for d one from this clip's d with a drawn s, and

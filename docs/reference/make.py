@@ -1,4 +1,4 @@
-"""The API reference, from the docstrings: `make docs`, or `python docs/reference/make.py build/api`; then open index.html there."""
+"""The API reference, from the docstrings: `python docs/reference/make.py build/api`, as `make docs` does."""
 
 import argparse
 import re

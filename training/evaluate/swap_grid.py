@@ -1,6 +1,7 @@
-"""A labelled grid of swaps between held-out clips of a prepared set, as README's first picture: people down the left, motions along the top.
+"""A labelled grid of swaps of held-out clips, as README's first picture: people down the left, motions along the top.
 
-    python training/evaluate/swap_grid.py --model examples/divid-sprites-tiny --dataset data/sprites --seed 2 --output docs/swap.gif
+    python training/evaluate/swap_grid.py --model examples/divid-sprites-tiny --dataset data/sprites --seed 2 \
+        --output docs/swap.gif
 
 Who and what is drawn by --seed: clips of different people and, along the top, of different actions.
 """
