@@ -78,6 +78,14 @@ class DiViDPipeline(WholeSavingMixin, DiffusionPipeline):
         num_inference_steps: int = 50,
     ):
         super().__init__()
+        for name, part in (("encoder", encoder), ("UNet", unet)):
+            # By its config, not its class: a compiled model is of another.
+            if part is not None and "static_dim" not in part.config:
+                raise ValueError(
+                    f"A {type(part).__name__} is no {name} of a DiViDPipeline: it knows no tokens. Load a checkpoint of DiViD."
+                )
+        if encoder is None and unet is None:
+            raise ValueError("A DiViDPipeline without encoder and without UNet can do nothing: leave out at most one.")
         shared = ("static_dim", "dynamic_dim", "sample_size", "in_channels")
         for name in shared if encoder is not None and unet is not None else ():
             ours, theirs = encoder.config[name], unet.config[name]

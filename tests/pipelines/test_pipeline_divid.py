@@ -522,6 +522,8 @@ def test_stored_tokens_are_decoded_without_the_encoder_and_clips_encoded_without
             ValueError, match="has no encoder and only decodes stored tokens: load it without `encoder=None`"
         ):
             use(A)
+    with pytest.raises(ValueError, match="without encoder and without UNet can do nothing"):
+        DiViDPipeline(None, None, pipe.scheduler)
     encoder = DiViDPipeline(pipe.encoder, None, pipe.scheduler)
     assert torch.equal(encoder.encode(A).dynamic, tokens.dynamic)
     for use in (lambda: encoder(*tokens.to_tuple()), lambda: encoder.invert(A), lambda: encoder.reconstruct(A)):
