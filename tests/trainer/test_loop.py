@@ -49,6 +49,7 @@ def test_a_signal_saves_the_step_and_the_run_goes_on_from_there(tmp_path, capsys
             os.kill(os.getpid(), number)
         return loss
 
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # as at a terminal, wherever these tests run
     with pytest.raises(SystemExit) as stop:
         run(tmp_path / "cut", loss=interrupt, max_train_steps=5)
     assert stop.value.code == 128 + number and steps(tmp_path / "cut") == [3]
@@ -60,6 +61,17 @@ def test_a_signal_saves_the_step_and_the_run_goes_on_from_there(tmp_path, capsys
     run(tmp_path / "whole", max_train_steps=5)
     assert torch.equal(weights(tmp_path / "cut"), weights(tmp_path / "whole"))
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    signal.signal(signal.SIGINT, before)
+
+
+def test_a_signal_that_the_process_was_started_to_ignore_is_ignored(tmp_path):
+    def interrupt(loss, position):
+        os.kill(os.getpid(), signal.SIGINT)
+        return loss
+
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    run(tmp_path, loss=interrupt, max_train_steps=2)
+    assert signal.signal(signal.SIGINT, before) is signal.SIG_IGN and (tmp_path / "model_index.json").is_file()
 
 
 def test_no_room_for_the_last_checkpoint_still_leaves_the_pipeline(tmp_path, monkeypatch):

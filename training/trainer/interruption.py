@@ -9,17 +9,21 @@ from accelerate import Accelerator
 
 
 class Interruption:
-    """Listens from when it is made. Before training begins there is nothing to save, and a second signal does not wait."""
+    """
+    Listens from when it is made until `stop_listening`, but for a signal that this process was started to ignore, as those in the background of
+    a script are. Before training begins there is nothing to save, and a second signal does not wait.
+    """
 
     def __init__(self):
-        self.number, self.training = 0, False
+        self.number, self.training, self.before = 0, False, {}
         if threading.current_thread() is threading.main_thread():  # no other may listen
             for kind in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(kind, self.receive)
+                if signal.getsignal(kind) is not signal.SIG_IGN:
+                    self.before[kind] = signal.signal(kind, self.receive) or signal.SIG_DFL
 
     def receive(self, number: int, frame) -> None:
         if not self.training or self.number:
-            stop_listening()
+            self.stop_listening()
             print("Interrupted.", file=sys.stderr)
             raise SystemExit(128 + number)
         self.number = number
@@ -31,9 +35,6 @@ class Interruption:
         self.number = int(accelerator.reduce(number, "sum").item()) and (self.number or signal.SIGINT)
         return bool(self.number)
 
-
-def stop_listening() -> None:
-    if threading.current_thread() is not threading.main_thread():
-        return
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    def stop_listening(self) -> None:
+        while self.before:
+            signal.signal(*self.before.popitem())

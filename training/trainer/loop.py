@@ -17,7 +17,6 @@ from . import checkpoints
 from .batch_norm import settle_batch_norm
 from .clips import fingerprint, some_clips, to_model_range
 from .flags import flags_of, flags_shown
-from .interruption import stop_listening
 from .progress import Progress
 from .recipe import BatchPosition, Recipe
 from .reporting import Meter, averaged, forget_later, report_validation
@@ -162,7 +161,7 @@ def train(accelerator: Accelerator, recipe: Recipe, train_clips: Sequence, held_
         except checkpoints.NoRoom as error:  # the pipeline is smaller
             failure = error
     if interrupted:
-        stop_listening()
+        args.interruption.stop_listening()
         if accelerator.is_main_process:
             print(failure or went_on(output_dir, progress.step), file=sys.stderr)
         raise SystemExit(128 + interrupted)
@@ -171,7 +170,7 @@ def train(accelerator: Accelerator, recipe: Recipe, train_clips: Sequence, held_
             refuse_broken_weights(output_dir, progress.step, module)
             save_pipeline(recipe, module, args, progress, processes, figures)
     accelerator.end_training()
-    stop_listening()
+    args.interruption.stop_listening()
     if failure:
         raise failure
 
