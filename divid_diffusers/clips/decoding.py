@@ -70,7 +70,10 @@ def check_whole(frame: av.VideoFrame, name: str) -> None:
 
 
 def _turned(pixels: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """By a display matrix (a, b, u, c, d, v, x, y, w), which sends the point (x, y) to (a x + c y, b x + d y); to the nearest right angle."""
+    """
+    By a display matrix (a, b, u, c, d, v, x, y, w), which sends the point (x, y) to (a x + c y, b x + d y), to the nearest right
+    angle.
+    """
     a, b, _, c, d, *_ = matrix.tolist()
     if abs(a) + abs(d) < abs(b) + abs(c):
         pixels, a, d = pixels.transpose(1, 0, 2), c, b
