@@ -260,12 +260,20 @@ def test_figures_under_other_settings_do_not_share_a_file(folder, tmp_path):
         run(folder, tmp_path, "--sections", "prior", "--seed=1")
 
 
-def test_nan_in_the_codes_is_a_sentence(folder, tmp_path):
+@pytest.mark.parametrize(
+    ("weight", "message"),
+    [
+        (float("nan"), "cannot be loaded: The weights in .* are not finite"),
+        (3e38, "broken: The static codes hold NaN"),
+    ],
+    ids=["in the weights", "in the codes"],
+)
+def test_nan_is_a_sentence(weight, message, folder, tmp_path):
     pipe = tiny_pipeline(in_channels=1)
     with torch.no_grad():
-        next(pipe.encoder.parameters()).fill_(float("nan"))
+        next(pipe.encoder.parameters()).fill_(weight)
     pipe.save_pretrained(folder / "broken")
-    with pytest.raises(SystemExit, match="broken: The static codes hold NaN"):
+    with pytest.raises(SystemExit, match=message):
         run(folder, tmp_path, "--sections", "swap", models=("broken",))
 
 
