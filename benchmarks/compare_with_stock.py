@@ -1,9 +1,10 @@
-"""`tiny` against the obvious build from stock diffusers parts, in one run: training clips/s, held-out loss, time of a swap.
+"""`tiny` against the obvious build from stock parts, in one run: training clips/s, held-out loss, time of a swap.
 
-The obvious build has the same encoder, frame folding and widths, but a plain `UNet2DConditionModel` with eight heads everywhere,
-tokens concatenated at every step, every frame in the loss, and samples with DDIM in 50 steps. Ours is `tiny` as its configs train
-it: a few frames of each clip in the loss, calibrated tokens, shrunk input, pixel shortcut. Both train on the same Puppets in the
-same order, so that their held-out losses are compared per clip seen; neither is timed while it is evaluated.
+The obvious build has the same encoder, frame folding and widths, but a plain `UNet2DConditionModel` with eight heads
+everywhere, tokens concatenated at every step, every frame in the loss, and samples with DDIM in 50 steps. Ours is
+`tiny` as its configs train it: a few frames of each clip in the loss, calibrated tokens, shrunk input, pixel shortcut.
+Both train on the same Puppets in the same order, so that their held-out losses are compared per clip seen; neither is
+timed while it is evaluated.
 
     python benchmarks/compare_with_stock.py --steps 300
 """
@@ -173,7 +174,8 @@ def main() -> None:
     print(f"| training, clips/s | {ours[0]:.2f} | {stock[0]:.2f} | {ours[0] / stock[0]:.2f} |")
     seen = args.steps * args.batch_size
     print(
-        f"| held-out loss after {seen} clips | {ours[1][-1]:.5f} | {stock[1][-1]:.5f} | {ours[1][-1] / stock[1][-1]:.2f} |"
+        f"| held-out loss after {seen} clips | {ours[1][-1]:.5f} | {stock[1][-1]:.5f} | "
+        f"{ours[1][-1] / stock[1][-1]:.2f} |"
     )
     print(
         f"| 10-frame swap, s ({args.num_inference_steps} and 50 DDIM steps) | {our_swap:.2f} | {their_swap:.2f} "

@@ -2,7 +2,8 @@
 
     python benchmarks/loader.py --datasets puppets data/mhad-depth data/sprites
 
-The loader is the trainer's: whole clips from the prepared set, N frames of each drawn at random, batches from `--workers` processes.
+The loader is the trainer's: whole clips from the prepared set, N frames of each drawn at random, batches from
+`--workers` processes.
 """
 
 import argparse

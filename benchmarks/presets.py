@@ -88,7 +88,8 @@ def main() -> None:
         sampling = seconds(lambda: pipe.reconstruct(clip, num_inference_steps=steps), 3 if small else 1) / steps
         print("| measure | value |\n|---|---|")
         print(
-            f"| training, clips/s ({frames_per_clip} of {NUM_FRAMES} frames denoised, batch {batch_size}) | {clips_per_second:.3f} |"
+            f"| training, clips/s ({frames_per_clip} of {NUM_FRAMES} frames denoised, batch {batch_size}) | "
+            f"{clips_per_second:.3f} |"
         )
         print(f"| sampling, s per {NUM_FRAMES}-frame clip and step (encoding included) | {sampling:.3f} |")
         for kind, share in shares.items():

@@ -1,4 +1,4 @@
-"""CPU time and memory of a training step, in float32 and in bfloat16: DiViD and the baselines, every case in a process of its own.
+"""CPU time and memory of a training step, in float32 and in bfloat16, of DiViD and the baselines, each in its process.
 
 python benchmarks/training_cost.py
 python benchmarks/training_cost.py --cases paper --steps 1

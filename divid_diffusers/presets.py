@@ -54,7 +54,8 @@ IMAGE_ENCODER_FIELDS = (
     "latent_channels",
     "norm_num_groups",
 )
-# Widths of the codes and recurrent layers, as published. DBSE's is narrower in `tiny`, to have about as many parameters as DiViD's.
+# Widths of the codes and recurrent layers, as published. DBSE's is narrower in `tiny`, to have about as many
+# parameters as DiViD's.
 CODES: dict[str, dict[str, dict]] = {
     "dbse": {
         "published": {"dynamic_dim": 256},
@@ -74,8 +75,8 @@ def build_models(
 
     Args:
         preset (`str`): `"paper"` or `"tiny"`.
-        overrides: fields of the two configs, such as `prediction_type`; one that both have, such as `static_dim`, is set in
-            both.
+        overrides: fields of the two configs, such as `prediction_type`; one that both have, such as `static_dim`, is
+            set in both.
     """
     if preset not in PRESETS:
         raise ValueError(f"There is no preset {preset!r}: choose one of {', '.join(PRESETS)}.")
@@ -99,7 +100,9 @@ def build_pipeline(
     num_inference_steps: int = 50,
     **overrides,
 ) -> DiViDPipeline:
-    """An untrained pipeline of a preset; arguments as in [`build_models`]. Its scheduler is the paper's unless given."""
+    """
+    An untrained pipeline of a preset; arguments as in [`build_models`]. Its scheduler is the paper's unless given.
+    """
     encoder, unet = build_models(preset, in_channels, sample_size, **overrides)
     scheduler = scheduler or SharedNoiseDDPMScheduler(prediction_type=unet.config.prediction_type)
     return DiViDPipeline(encoder.eval(), unet.eval(), scheduler, num_inference_steps)
@@ -113,7 +116,8 @@ def build_baseline(
 
     Args:
         method (`str`): `"dbse"` or `"spyl"`.
-        form (`str`): `"published"`, the method's own size; or `"divid"`, with DiViD's image encoder and its mirror image.
+        form (`str`): `"published"`, the method's own size; or `"divid"`, with DiViD's image encoder and its mirror
+            image.
         preset (`str`): width of DiViD's image encoder, `"paper"` or `"tiny"`; the published form has one size.
         overrides: other fields of the config.
 

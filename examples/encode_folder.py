@@ -1,6 +1,7 @@
 """Every clip of a folder as a row of features: `python examples/encode_folder.py my_videos features.parquet`.
 
-A row per clip: its file, s as the columns s0, s1, ..., and the mean of d over time as d0, d1, .... Needs `divid_diffusers[data]`.
+A row per clip: its file, s as the columns s0, s1, ..., and the mean of d over time as d0, d1, .... Needs
+`divid_diffusers[data]`.
 """
 
 import argparse

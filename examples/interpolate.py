@@ -1,4 +1,4 @@
-"""From person to person while the motion stays: `python examples/interpolate.py [CLIP CLIP]`; without clips, puppets."""
+"""From person to person while the motion stays: `python examples/interpolate.py [CLIP CLIP]`; or between puppets."""
 
 import argparse
 from pathlib import Path

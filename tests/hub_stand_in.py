@@ -1,4 +1,6 @@
-"""A Hugging Face Hub on this machine: what huggingface_hub asks for to create, fill, list and download a repository."""
+"""
+A Hugging Face Hub on this machine: what huggingface_hub asks for to create, fill, list and download a repository.
+"""
 
 import base64
 import hashlib
@@ -15,14 +17,14 @@ KINDS = {"models": "", "datasets": "datasets/"}
 
 class HubStandIn:
     """
-    `with HubStandIn() as hub:` serves at `hub.url`; `hub.repos` maps a repository to its files, path to bytes. A data set's
-    name there begins with "datasets/".
+    `with HubStandIn() as hub:` serves at `hub.url`; `hub.repos` maps a repository to its files, path to bytes. A data
+    set's name there begins with "datasets/".
 
-    Give a process `hub.environment(cache)` and it takes this for the Hub. Parquet goes through LFS, since `datasets` relies on
-    it; every other file is committed inline ("regular"). There is no Xet.
+    Give a process `hub.environment(cache)` and it takes this for the Hub. Parquet goes through LFS, since `datasets`
+    relies on it; every other file is committed inline ("regular"). There is no Xet.
 
-    Everybody with a token is the user "me" and may write everywhere but in the namespace "others". Set `hub.breaks_at` to a part
-    of a path, and requests for it find the connection cut.
+    Everybody with a token is the user "me" and may write everywhere but in the namespace "others". Set `hub.breaks_at`
+    to a part of a path, and requests for it find the connection cut.
     """
 
     def __init__(self):

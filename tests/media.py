@@ -7,7 +7,9 @@ import numpy as np
 
 
 def numbered_frames(count: int, height: int = 48, width: int = 64) -> np.ndarray:
-    """RGB frames `(count, H, W, 3)` whose brightness tells their number (up to 60), coarse enough to survive compression."""
+    """
+    RGB frames `(count, H, W, 3)` whose brightness tells their number (up to 60), coarse enough to survive compression.
+    """
     frames = np.zeros((count, height, width, 3), np.uint8)
     frames[:] = (8 + 4 * np.arange(count))[:, None, None, None]
     return frames
@@ -30,8 +32,8 @@ def write_video(
     **options,
 ):
     """
-    `milliseconds`: when each frame is shown; default: 25 a second. `aspect`: of a pixel, a Fraction. `turn`: arguments of
-    `set_display_rotation`. `frames` with four channels are RGBA.
+    `milliseconds`: when each frame is shown; default: 25 a second. `aspect`: of a pixel, a Fraction. `turn`: arguments
+    of `set_display_rotation`. `frames` with four channels are RGBA.
     """
     ticks = range(len(frames)) if milliseconds is None else milliseconds
     time_base = Fraction(1, 25 if milliseconds is None else 1000)

@@ -1,6 +1,6 @@
 """
-The oldest versions that setup.py admits, as constraints for `pip install -c`: see `make test-minimum`. They are read from the package
-as it is installed, so that no bound is written twice.
+The oldest versions that setup.py admits, as constraints for `pip install -c`: see `make test-minimum`. They are read
+from the package as it is installed, so that no bound is written twice.
 """
 
 import importlib.metadata

@@ -1,4 +1,6 @@
-"""What the documents tell people to type works: Python blocks run, commands name scripts, flags and extras that exist."""
+"""
+What the documents tell people to type works: Python blocks run, commands name scripts, flags and extras that exist.
+"""
 
 import ast
 import re

@@ -73,7 +73,9 @@ def seeded(seed=0):
 
 
 def influence(output, source):
-    """How much `source` moves `output`: the gradient of a random mixture of its numbers, zeros where there is no path."""
+    """
+    How much `source` moves `output`: the gradient of a random mixture of its numbers, zeros where there is no path.
+    """
     weights = torch.randn(output.shape, generator=seeded(1))
     (gradient,) = torch.autograd.grad((output * weights).sum(), source, retain_graph=True, allow_unused=True)
     return torch.zeros_like(source) if gradient is None else gradient

@@ -1,7 +1,8 @@
 """
 Train a baseline, DBSE or SPYL, on the same clips, with the same budget, checkpoints and figures as train_divid.py.
 
-    accelerate launch training/train_baseline.py --config training/configs/dbse_mhad_depth.yaml --dataset data/mhad-depth
+    accelerate launch training/train_baseline.py --config training/configs/dbse_mhad_depth.yaml \\
+        --dataset data/mhad-depth
 """
 
 import argparse
@@ -35,7 +36,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--form",
         default="divid",
         choices=FORMS,
-        help="divid: DiViD's image encoder and its mirror image, as the DiViD paper compares. published: the method's own size "
+        help="divid: DiViD's image encoder and its mirror image, as the DiViD paper compares. published: the method's "
+        "own size "
         "and loss.",
     )
     model.add_argument("--preset", default="tiny", choices=["paper", "tiny"], help="Width of DiViD's image encoder.")

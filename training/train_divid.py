@@ -99,7 +99,8 @@ def new_models(args, frame_shape: tuple[int, int], train_clips) -> Models:
     halved = unet.config.patch_size * 2 ** (len(unet.config.block_out_channels) - 1)
     if frame_shape[1] % halved:
         raise SystemExit(
-            f"The frames of {args.dataset} have {frame_shape[1]} pixels a side, and --preset {args.preset} halves them until they must be "
+            f"The frames of {args.dataset} have {frame_shape[1]} pixels a side, and --preset {args.preset} halves "
+            "them until they must be "
             f"a multiple of {halved}: prepare the clips anew."
         )
     if args.calibrate_tokens:
@@ -116,7 +117,8 @@ def pretrained_models(args, frame_shape: tuple[int, int]) -> Models:
     model_shape = (encoder.config.in_channels, encoder.config.sample_size)
     if model_shape != frame_shape:
         raise SystemExit(
-            f"{args.pretrained_model_name_or_path} takes frames of (channels, size) {model_shape}, but {args.dataset} has "
+            f"{args.pretrained_model_name_or_path} takes frames of (channels, size) {model_shape}, but {args.dataset} "
+            "has "
             f"{frame_shape}: prepare the clips anew."
         )
     unet.register_to_config(static_dropout=args.static_dropout, dynamic_dropout=args.dynamic_dropout)
@@ -128,16 +130,19 @@ def check_run(args, noise_scheduler: SharedNoiseDDPMScheduler, num_clips: int, p
     timesteps = noise_scheduler.config.num_train_timesteps
     if args.num_inference_steps > timesteps:
         raise SystemExit(
-            f"--num_inference_steps is {args.num_inference_steps}: training has {timesteps} timesteps, so choose 1 to {timesteps}."
+            f"--num_inference_steps is {args.num_inference_steps}: training has {timesteps} timesteps, so choose 1 to "
+            f"{timesteps}."
         )
     if args.invariance_weight and (num_clips == 1 or (args.train_batch_size == 2 and num_clips % 2)):
         raise SystemExit(
-            f"--invariance_weight compares different clips, and with {num_clips} clips in batches of {args.train_batch_size} one of them "
+            f"--invariance_weight compares different clips, and with {num_clips} clips in batches of "
+            f"{args.train_batch_size} one of them "
             "would meet itself where an epoch ends: take a --train_batch_size of at least 3, and 2 clips or more."
         )
     if processes > 1 and (args.invariance_weight or args.first_frame == "noise"):
         logger.warning(
-            "--invariance_weight and --first_frame noise work on each process's own batch, so this run differs from one of one process."
+            "--invariance_weight and --first_frame noise work on each process's own batch, so this run differs from "
+            "one of one process."
         )
 
 

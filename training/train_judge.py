@@ -1,9 +1,11 @@
 """Train the judge that scores swaps: on real training clips only, then measured on real held-out ones.
 
-    python training/train_judge.py --dataset data/mhad-depth --factors identity action --output_dir outputs/judge-mhad-depth
+    python training/train_judge.py --dataset data/mhad-depth --factors identity action \\
+        --output_dir outputs/judge-mhad-depth
 
-The judge is saved with its accuracy on the test split in its config, and prints it with every score it gives. The run makes no
-choice on test clips: the last weights, averaged, are the ones that are kept. A stopped run starts anew; it is short.
+The judge is saved with its accuracy on the test split in its config, and prints it with every score it gives. The run
+makes no choice on test clips: the last weights, averaged, are the ones that are kept. A stopped run starts anew; it is
+short.
 """
 
 import argparse
@@ -57,8 +59,8 @@ def parse_args(argv=None):
 
 def augment(clips: torch.Tensor, args, rng: np.random.Generator) -> torch.Tensor:
     """
-    Clips `(B, N, C, H, W)` in [0, 1], each moved, zoomed, stretched and brightened as a whole. Never mirrored: left and right are
-    different actions.
+    Clips `(B, N, C, H, W)` in [0, 1], each moved, zoomed, stretched and brightened as a whole. Never mirrored: left
+    and right are different actions.
     """
     batch, num_frames, channels, height, width = clips.shape
 
@@ -123,8 +125,10 @@ def open_sets(args) -> tuple[PreparedClips, PreparedClips]:
             wrong = np.flatnonzero((labels < 0) | (labels >= len(train.labels[factor])))
             if len(wrong):
                 raise SystemExit(
-                    f"{len(wrong)} of the {len(labels)} {split} clips of {args.dataset} have no {factor} (the first, number {wrong[0]}, is "
-                    f"labelled {labels[wrong[0]]}): label them, leave them out of the set, or leave {factor} out of --factors."
+                    f"{len(wrong)} of the {len(labels)} {split} clips of {args.dataset} have no {factor} (the first, "
+                    f"number {wrong[0]}, is "
+                    f"labelled {labels[wrong[0]]}): label them, leave them out of the set, or leave {factor} out of "
+                    "--factors."
                 )
     height, width, _ = train.shape
     if height != width:
@@ -133,7 +137,10 @@ def open_sets(args) -> tuple[PreparedClips, PreparedClips]:
 
 
 def open_output_dir(output_dir: Path):
-    """Made, locked and free of another judge, before anything is trained. Returns the lock, which lasts as long as the process."""
+    """
+    Made, locked and free of another judge, before anything is trained. Returns the lock, which lasts as long as the
+    process.
+    """
     refusal = create(output_dir, ".writable")
     if refusal:
         raise SystemExit(refusal)

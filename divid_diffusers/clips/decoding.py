@@ -1,4 +1,6 @@
-"""Frames out of video files: of the stream that is the video, as the container says they are shown, none of them damaged."""
+"""
+Frames out of video files: of the stream that is the video, as the container says they are shown, none of them damaged.
+"""
 
 import contextlib
 from collections.abc import Iterator
@@ -47,8 +49,9 @@ def decoded(container: av.container.InputContainer, stream: av.VideoStream) -> I
 
 def video_frame(frame: av.VideoFrame, stream: av.VideoStream, name: str) -> np.ndarray:
     """
-    RGB `(H, W, 3)` uint8 as a player shows it: pixels made square, turned and mirrored as the camera noted, transparency laid on
-    black. Raises ValueError, with `name`, for a frame that the decoder could not read whole and filled with what it guessed.
+    RGB `(H, W, 3)` uint8 as a player shows it: pixels made square, turned and mirrored as the camera noted,
+    transparency laid on black. Raises ValueError, with `name`, for a frame that the decoder could not read whole and
+    filled with what it guessed.
     """
     check_whole(frame, name)
     transparent = frame.format.name == "pal8" or any(component.is_alpha for component in frame.format.components)
@@ -71,8 +74,8 @@ def check_whole(frame: av.VideoFrame, name: str) -> None:
 
 def _turned(pixels: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     """
-    By a display matrix (a, b, u, c, d, v, x, y, w), which sends the point (x, y) to (a x + c y, b x + d y), to the nearest right
-    angle.
+    By a display matrix (a, b, u, c, d, v, x, y, w), which sends the point (x, y) to (a x + c y, b x + d y), to the
+    nearest right angle.
     """
     a, b, _, c, d, *_ = matrix.tolist()
     if abs(a) + abs(d) < abs(b) + abs(c):
@@ -105,7 +108,9 @@ def _index_of_video(container: av.container.InputContainer, name: str) -> int:
 
 
 def is_cut_short(path: Path) -> bool:
-    """Whether the file ends before its container says. FFmpeg plays what there is of such a clip and does not say so."""
+    """
+    Whether the file ends before its container says. FFmpeg plays what there is of such a clip and does not say so.
+    """
     length = path.stat().st_size
     with open(path, "rb") as file:
         head = file.read(4096)
@@ -144,7 +149,10 @@ def _matroska_end(head: bytes) -> int:
 
 
 def _ebml_size(content: bytes, at: int) -> tuple[int | None, int]:
-    """A number whose first byte's leading zeros tell its length, None where all its bits are set; and where what follows begins."""
+    """
+    A number whose first byte's leading zeros tell its length, None where all its bits are set; and where what follows
+    begins.
+    """
     width = 9 - int.from_bytes(content[at : at + 1], "big").bit_length()
     value = int.from_bytes(content[at : at + width], "big") & ((1 << 7 * width) - 1)
     return (None if value == (1 << 7 * width) - 1 else value), at + width

@@ -16,7 +16,10 @@ def is_url(source: str | Path) -> bool:
 
 
 def download(url: str, path: Path) -> None:
-    """Raises ValueError, in a sentence that names the URL, for one that is none, that does not answer, or that gives too much."""
+    """
+    Raises ValueError, in a sentence that names the URL, for one that is none, that does not answer, or that gives too
+    much.
+    """
     try:
         request = urllib.request.Request(_in_ascii(url), headers={"User-Agent": "divid_diffusers"})
         with urllib.request.urlopen(request, timeout=DOWNLOAD_TIMEOUT) as response, open(path, "wb") as file:
@@ -36,7 +39,9 @@ def download(url: str, path: Path) -> None:
 
 
 def _in_ascii(url: str) -> str:
-    """As a browser sends what is typed into it: other letters in the host's name by IDNA, elsewhere as percent signs."""
+    """
+    As a browser sends what is typed into it: other letters in the host's name by IDNA, elsewhere as percent signs.
+    """
     scheme, host, *rest = urllib.parse.urlsplit(url.strip())
     if not host.isascii():
         host = host.encode("idna").decode()

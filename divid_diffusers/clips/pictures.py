@@ -1,7 +1,7 @@
 """Which pictures of an image file are the frames of a clip, and how long each is shown.
 
-An animation's frame that is held for k times the shortest comes k times, for encoders merge equal neighbours: so frames are
-evenly spaced in time. Where the times are no such multiples, every frame comes once.
+An animation's frame that is held for k times the shortest comes k times, for encoders merge equal neighbours: so
+frames are evenly spaced in time. Where the times are no such multiples, every frame comes once.
 """
 
 import contextlib
@@ -49,7 +49,10 @@ def _naming(name: str) -> Iterator[None]:
 
 
 def frame_numbers(image: Image.Image) -> list[int]:
-    """Without a camera's second view or preview (MPO), a thumbnail or mask (TIFF), what programs without animation show (PNG)."""
+    """
+    Without a camera's second view or preview (MPO), a thumbnail or mask (TIFF), what programs without animation show
+    (PNG).
+    """
     count = getattr(image, "n_frames", 1)
     if image.format == "MPO":
         return [0]

@@ -1,4 +1,6 @@
-"""A clip in a file (video, animated or still image), in a folder of frames, or behind a URL: its frames and their time."""
+"""
+A clip in a file (video, animated or still image), in a folder of frames, or behind a URL: its frames and their time.
+"""
 
 import itertools
 import re
@@ -27,13 +29,13 @@ Frame = Image.Image | np.ndarray
 
 class ClipFile:
     """
-    A clip that is not in memory. Iterating decodes its frames one by one: PIL images, or RGB arrays `(H, W, 3)` uint8, upright and as
-    they are shown. A video's frames come once each, also where its rate varies; `at_rate` makes them even. Frames by `fps` are the
-    seconds that the clip lasts, whatever it is.
+    A clip that is not in memory. Iterating decodes its frames one by one: PIL images, or RGB arrays `(H, W, 3)` uint8,
+    upright and as they are shown. A video's frames come once each, also where its rate varies; `at_rate` makes them
+    even. Frames by `fps` are the seconds that the clip lasts, whatever it is.
 
     Args:
-        source: a video, GIF, animated WebP/PNG or image, a folder of frames (read in natural order), or a URL of any of them but the
-            last, which is fetched once.
+        source: a video, GIF, animated WebP/PNG or image, a folder of frames (read in natural order), or a URL of any
+            of them but the last, which is fetched once.
         name: what messages call it; default: the source in quotes.
 
     Raises:
@@ -74,7 +76,9 @@ class ClipFile:
 
     @property
     def fps(self) -> float | None:
-        """Frames per second over the whole clip; None where there is no time: stills, folders, a video of one frame."""
+        """
+        Frames per second over the whole clip; None where there is no time: stills, folders, a video of one frame.
+        """
         if self._times is None:
             return None
         times, seconds = self._times
@@ -138,7 +142,10 @@ def open_source(source: str | Path, name: str) -> Iterator[Frame]:
 
 
 def frame_rate(clip: Any) -> float:
-    """Frames per second of a clip, anything that `ClipProcessor.preprocess` takes as one: 10 for one without a time of its own."""
+    """
+    Frames per second of a clip, anything that `ClipProcessor.preprocess` takes as one: 10 for one without a time of
+    its own.
+    """
     if isinstance(clip, (str, Path)):
         clip = ClipFile(clip)
     return (clip.fps if isinstance(clip, ClipFile) else None) or DEFAULT_FPS

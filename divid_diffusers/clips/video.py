@@ -1,7 +1,7 @@
 """Some frames of a video, without decoding the others.
 
-The index is read from the packets, none decoded. Each frame asked for is then decoded from the keyframe before it, so a few
-frames of a long recording cost a few groups of pictures and not the whole.
+The index is read from the packets, none decoded. Each frame asked for is then decoded from the keyframe before it, so
+a few frames of a long recording cost a few groups of pictures and not the whole.
 """
 
 from bisect import bisect_left, bisect_right
@@ -14,7 +14,8 @@ import numpy as np
 from .decoding import check_whole, decoded, open_video, video_frame
 
 
-# Program and transport streams, whose time stamps shift after a jump, and AVI, which says when frames are decoded, not shown.
+# Program and transport streams, whose time stamps shift after a jump, and AVI, which says when frames are decoded, not
+# shown.
 INEXACT_SEEKING = ("mpeg", "mpegts", "avi")
 
 
@@ -26,9 +27,10 @@ class SeekableVideo:
         path: the file.
         name: what messages call it; default: the path.
 
-    `times` are the seconds of all frames in display order, `(F,)`, not evenly spaced where the frame rate varies, and `seconds` is
-    how long all are shown. Where a file says only how many frames make a second, they are evenly spaced. Raises ValueError,
-    naming the file, for one that cannot be decoded, has no video, or says nothing of when its frames are shown.
+    `times` are the seconds of all frames in display order, `(F,)`, not evenly spaced where the frame rate varies, and
+    `seconds` is how long all are shown. Where a file says only how many frames make a second, they are evenly spaced.
+    Raises ValueError, naming the file, for one that cannot be decoded, has no video, or says nothing of when its
+    frames are shown.
     """
 
     def __init__(self, path: str | Path, name: str | None = None):
@@ -65,7 +67,9 @@ class SeekableVideo:
         return on_show(self.times, self.seconds, fps)
 
     def frames_at(self, indices: Sequence[int]) -> Iterator[np.ndarray]:
-        """RGB frames `(H, W, 3)` uint8 in the order asked for, which must not descend; one asked for twice comes twice."""
+        """
+        RGB frames `(H, W, 3)` uint8 in the order asked for, which must not descend; one asked for twice comes twice.
+        """
         if len(indices) and (min(indices) < 0 or max(indices) >= len(self) or np.any(np.diff(indices) < 0)):
             raise ValueError(f"`indices` must ascend within 0..{len(self) - 1}, the frames of {self.name}.")
         with open_video(self.path, self.name) as (container, stream):

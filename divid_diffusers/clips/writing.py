@@ -35,7 +35,8 @@ def export_clip(frames: Any, path: str | Path, fps: float = DEFAULT_FPS) -> Path
 
     Raises:
         OSError: there is no such folder, it cannot be written to, or `path` is a folder.
-        ValueError: another suffix, `fps` out of range ([`check_export`]), or frames as `ClipProcessor.preprocess` refuses.
+        ValueError: another suffix, `fps` out of range ([`check_export`]), or frames as `ClipProcessor.preprocess`
+            refuses.
     """
     path = check_export(path, fps)
     images = load_clip(frames)
@@ -45,7 +46,9 @@ def export_clip(frames: Any, path: str | Path, fps: float = DEFAULT_FPS) -> Path
 
 
 def check_export(path: str | Path, fps: float = DEFAULT_FPS) -> Path:
-    """What [`export_clip`] would refuse of its target, found before there are frames to write; the path, `~` resolved."""
+    """
+    What [`export_clip`] would refuse of its target, found before there are frames to write; the path, `~` resolved.
+    """
     path = Path(path).expanduser()
     if path.suffix.lower() not in SUFFIXES:
         raise ValueError(f"'{path}' must end in .gif, .mp4 or .png.")
@@ -97,8 +100,8 @@ def _beside(path: Path) -> Path:
 
 
 def _write_gif(images: list[Image.Image], path: Path, fps: float) -> None:
-    # Not `Image.save`, which merges equal neighbours: they would be read, and counted, as one frame. GIF counts in hundredths of a
-    # second, so ends are rounded, not durations.
+    # Not `Image.save`, which merges equal neighbours: they would be read, and counted, as one frame. GIF counts in
+    # hundredths of a second, so ends are rounded, not durations.
     ends = [10 * round(100 * number / fps) for number in range(len(images) + 1)]
     given = shown = None
     with open(path, "wb") as file:

@@ -22,7 +22,8 @@ def read_mat(content: bytes, variable: str, name: str) -> np.ndarray:
         raise ValueError(f"{name} is an empty file.")
     if content.startswith(b"MATLAB 7.3") or any(content[at : at + len(HDF5)] == HDF5 for at in HDF5_PLACES):
         raise ValueError(
-            f"{name} is a MATLAB 7.3 file (HDF5), which SciPy does not read: in MATLAB, load it and save(file, '{variable}', '-v7')."
+            f"{name} is a MATLAB 7.3 file (HDF5), which SciPy does not read: in MATLAB, load it and save(file, "
+            f"'{variable}', '-v7')."
         )
     try:
         check_elements(content[HEADER:], byte_order="<" if content[126:HEADER] == b"IM" else ">")
@@ -36,10 +37,10 @@ def read_mat(content: bytes, variable: str, name: str) -> np.ndarray:
 
 def check_elements(content: bytes, byte_order: str, inside_matrix: bool = False, of_class: int | None = None) -> None:
     """
-    Raises ValueError for what would crash the process in scipy's reader, which looks types up beyond the end of its table: an
-    element of a type that does not exist, longer than what is left, or a matrix among the numbers of another, whose class
-    `of_class` is. An element is a tag (type and size, four bytes each) and its content; in a matrix elements begin at multiples of
-    eight bytes, and one of up to four bytes shares its tag's eight.
+    Raises ValueError for what would crash the process in scipy's reader, which looks types up beyond the end of its
+    table: an element of a type that does not exist, longer than what is left, or a matrix among the numbers of
+    another, whose class `of_class` is. An element is a tag (type and size, four bytes each) and its content; in a
+    matrix elements begin at multiples of eight bytes, and one of up to four bytes shares its tag's eight.
     """
     place = 0
     while place + 8 <= len(content):

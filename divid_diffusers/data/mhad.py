@@ -1,4 +1,6 @@
-"""UTD-MHAD (Chen, Jafari and Kehtarnavaz, ICIP 2015): what its file names say, and its depth recordings as grey frames."""
+"""
+UTD-MHAD (Chen, Jafari and Kehtarnavaz, ICIP 2015): what its file names say, and its depth recordings as grey frames.
+"""
 
 import re
 from dataclasses import dataclass
@@ -47,17 +49,20 @@ class Recording:
 
 def read_depth(content: bytes, name: str) -> np.ndarray:
     """
-    Frames `(F, 64, 64)` uint8 of a `.mat` file's `d_depth` (240, 320, F), uint16 millimetres, 0 where nothing was measured.
+    Frames `(F, 64, 64)` uint8 of a `.mat` file's `d_depth` (240, 320, F), uint16 millimetres, 0 where nothing was
+    measured.
 
-    Columns 40 to 280, which the body never leaves, become value = 255 - (mm - 1200) * 215 / 3000, within 40 and 255, with 0 for
-    the background, averaged over areas of 3.75 x 3.75 pixels (our choice). Raises ValueError, naming the file, for another file.
+    Columns 40 to 280, which the body never leaves, become value = 255 - (mm - 1200) * 215 / 3000, within 40 and 255,
+    with 0 for the background, averaged over areas of 3.75 x 3.75 pixels (our choice). Raises ValueError, naming the
+    file, for another file.
     """
     import cv2
 
     depth = read_mat(content, "d_depth", name)
     if depth.ndim != 3 or depth.shape[:2] != (240, 320) or depth.dtype.kind not in "uif" or not depth.shape[2]:
         raise ValueError(
-            f"`d_depth` of {name} is {depth.dtype} {depth.shape}, but must be (240, 320, F) millimetres: is it a depth recording?"
+            f"`d_depth` of {name} is {depth.dtype} {depth.shape}, but must be (240, 320, F) millimetres: is it a "
+            "depth recording?"
         )
     millimetres = np.moveaxis(depth[:, 40:280], -1, 0).astype(np.float64)
     grey = np.where(millimetres > 0, np.clip(255 - (millimetres - 1200) * 215 / 3000, 40, 255), 0).astype(np.float32)

@@ -7,7 +7,8 @@ Of the performer only the directions of the bones are kept, and the path of the 
 drawn has the appearance's lengths, so the performer's build, distance and place cannot be seen. What stays is posture
 (how far the arms hang from the body, how the sensor sees the shoulders) and style, and posture is a strong cue: a
 linear probe on the joints of the first frame names the performer in 92 % of held-out clips, on the figure's height in
-no more than chance (training/evaluate/skeleton_leakage.py). So a set made of these has a performer, whom its motion gives away, beside its identity.
+no more than chance (training/evaluate/skeleton_leakage.py). So a set made of these has a performer, whom its motion
+gives away, beside its identity.
 
 The recordings are mirror images, as Kinect gives them: the performer faces the sensor, yet what the files call right,
 and what throws, serves and draws in all eight performers, lies at positive x, on the right of the image. Puppets are

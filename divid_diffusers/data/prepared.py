@@ -6,9 +6,9 @@ A prepared set is a `datasets.DatasetDict` that `training/prepare/*.py` writes. 
 - any static or dynamic label the set has, each a `ClassLabel`: `identity`, `action`, `body`, ...
 - `clip_id`: a name of its own for each clip; `source`: the file it was read from.
 
-The frames are lists of fixed length in Arrow, so a set takes on disk what its pixels take and is memory-mapped. `datasets`
-knows such lists (`np.array(row["frames"], np.uint8)` is a clip) but walks them pixel by pixel; [`PreparedClips`] takes the
-pixels from Arrow's buffer as they lie there.
+The frames are lists of fixed length in Arrow, so a set takes on disk what its pixels take and is memory-mapped.
+`datasets` knows such lists (`np.array(row["frames"], np.uint8)` is a clip) but walks them pixel by pixel;
+[`PreparedClips`] takes the pixels from Arrow's buffer as they lie there.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,7 +29,9 @@ def clip_features(height: int, width: int, channels: int, labels: Mapping[str, S
 
 
 def frame_shape(features: Features) -> tuple[int, int, int]:
-    """(height, width, channels) of a set's frames. Raises ValueError where the set does not have this module's schema."""
+    """
+    (height, width, channels) of a set's frames. Raises ValueError where the set does not have this module's schema.
+    """
     try:
         rows = features["frames"].feature
         height, width, channels = rows.length, rows.feature.length, rows.feature.feature.length
@@ -38,7 +40,8 @@ def frame_shape(features: Features) -> tuple[int, int, int]:
         is_uint8 = False
     if not is_uint8 or min(height, width) < 1 or channels not in (1, 3):
         raise ValueError(
-            "This is not a prepared set: it has no column `frames` of uint8 (N, H, W, C). Make one with training/prepare/*.py."
+            "This is not a prepared set: it has no column `frames` of uint8 (N, H, W, C). Make one with "
+            "training/prepare/*.py."
         )
     return height, width, channels
 
@@ -91,8 +94,8 @@ class PreparedClips(torch.utils.data.Dataset):
 
 def load_clips(name_or_path: str, split: str) -> PreparedClips:
     """
-    A split of a prepared set from a folder that `training/prepare/*.py` wrote or, where there is no such folder, from a data
-    set of the same schema on the Hub. Raises ValueError, in a sentence, for anything else.
+    A split of a prepared set from a folder that `training/prepare/*.py` wrote or, where there is no such folder, from
+    a data set of the same schema on the Hub. Raises ValueError, in a sentence, for anything else.
     """
     if Path(name_or_path).exists():
         try:
@@ -104,7 +107,8 @@ def load_clips(name_or_path: str, split: str) -> PreparedClips:
             dataset = load_dataset(name_or_path)
         except Exception as error:  # `datasets` and the Hub raise many kinds
             raise ValueError(
-                f"There is no folder {name_or_path}, and no data set of that name could be loaded from the Hub ({error})."
+                f"There is no folder {name_or_path}, and no data set of that name could be loaded from the Hub "
+                f"({error})."
             ) from error
     if not isinstance(dataset, DatasetDict) or split not in dataset:
         raise ValueError(f"{name_or_path} has no split {split!r}: it was not written by training/prepare/*.py.")

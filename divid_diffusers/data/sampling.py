@@ -1,4 +1,6 @@
-"""Which clips, and which of their frames, a training step sees: a function of (seed, epoch, index) and of nothing else."""
+"""
+Which clips, and which of their frames, a training step sees: a function of (seed, epoch, index) and of nothing else.
+"""
 
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -23,8 +25,8 @@ def sample_frame_indices(
     - `"contiguous"`: neighbours, from a random start;
     - `"strided"`: a constant step, the largest that fits, from a random start.
 
-    A clip shorter than `num_frames` has frames repeated: drawn with replacement by `"random"`, evenly by `"uniform"` and without
-    `rng`, the last one held by the other two. Raises ValueError for another `how` and for numbers below 1.
+    A clip shorter than `num_frames` has frames repeated: drawn with replacement by `"random"`, evenly by `"uniform"`
+    and without `rng`, the last one held by the other two. Raises ValueError for another `how` and for numbers below 1.
     """
     if available < 1 or num_frames < 1:
         raise ValueError(f"Cannot take {num_frames} frames of a clip of {available}: both must be at least 1.")
@@ -44,8 +46,8 @@ def sample_frame_indices(
 
 def draw_clips(clips, count: int, seed: int) -> list[dict]:
     """
-    `count` clips, or all there are, in the order of the set. At random: sets are sorted, and every n-th clip of one may always be the
-    same action.
+    `count` clips, or all there are, in the order of the set. At random: sets are sorted, and every n-th clip of one
+    may always be the same action.
     """
     chosen = np.random.default_rng(seed).choice(len(clips), min(count, len(clips)), replace=False)
     return [clips[int(index)] for index in np.sort(chosen)]
@@ -59,8 +61,8 @@ def evenly_spaced(clips: Iterable[dict], num_frames: int) -> torch.Tensor:
 
 class SampledClips(Dataset):
     """
-    Clips cut to `num_frames` at random, anew in every epoch. Item `epoch * len(clips) + index` is clip `index` as epoch
-    `epoch` sees it, so that the data carries no state that a resumed run would have to restore.
+    Clips cut to `num_frames` at random, anew in every epoch. Item `epoch * len(clips) + index` is clip `index` as
+    epoch `epoch` sees it, so that the data carries no state that a resumed run would have to restore.
 
     Args:
         clips: a sequence of dicts whose `frames` is a uint8 tensor `(F, C, H, W)`.
@@ -84,9 +86,9 @@ class SampledClips(Dataset):
 
 class ResumableBatchSampler(Sampler[list[int]]):
     """
-    An endless sequence of shuffled batches of positions for [`SampledClips`], starting anywhere. All processes walk through
-    one permutation per epoch; process `rank` of `world_size` takes every `world_size`-th batch, so two processes of batch B
-    see, step by step, the clips that one process of batch 2 B sees.
+    An endless sequence of shuffled batches of positions for [`SampledClips`], starting anywhere. All processes walk
+    through one permutation per epoch; process `rank` of `world_size` takes every `world_size`-th batch, so two
+    processes of batch B see, step by step, the clips that one process of batch 2 B sees.
 
     Args:
         num_clips (`int`): clips in the set.

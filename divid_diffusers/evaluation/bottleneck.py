@@ -13,9 +13,9 @@ PANELS = {"static": ("s", "#b2182b"), "dynamic": ("d", "#2166ac"), "both": ("s a
 
 def marginal_kl(frames: torch.Tensor, alphas_cumprod: torch.Tensor) -> torch.Tensor:
     r"""
-    What the noise leaves of a frame: the divergence of the forward process from pure noise, per channel of a pixel, averaged
-    over pixels, frames and clips. With `q(x_t|x_0) = N(sqrt(abar_t) x_0, (1 - abar_t) I)` it has a closed form in which the
-    data appear by their second moment only:
+    What the noise leaves of a frame: the divergence of the forward process from pure noise, per channel of a pixel,
+    averaged over pixels, frames and clips. With `q(x_t|x_0) = N(sqrt(abar_t) x_0, (1 - abar_t) I)` it has a closed
+    form in which the data appear by their second moment only:
 
         KL(q(x_t|x_0) || N(0, I)) = ( abar_t (E[x_0^2] - 1) - ln(1 - abar_t) ) / 2     nats
 
@@ -50,11 +50,12 @@ def token_bottleneck(pipe, clips, timesteps: list[int], seed: int = 0) -> dict:
 
         rise_b(t) = l(x_t, t; s', d') - l(x_t, t; s_b, d_b),    l = (1/N) sum_i mean ||target_i - prediction_i||^2
 
-    with x_t made of clip b and of a noise that is the same for the right and the wrong tokens, and for every t. `s'` and `d'`
-    are those of one other clip, drawn for each, whatever its labels: where it happens to show the same person, s was not
-    wrong, so the rise of s is if anything too small. The loss is that of the network's own prediction type, unweighted; the
-    squared error in epsilon is `abar / (1 - abar)` times that in x_0. Source: our choice, for the paper's claim that diffusion
-    "inherently imposes" a bottleneck; [`marginal_kl`] is the theoretical side of it.
+    with x_t made of clip b and of a noise that is the same for the right and the wrong tokens, and for every t. `s'`
+    and `d'` are those of one other clip, drawn for each, whatever its labels: where it happens to show the same
+    person, s was not wrong, so the rise of s is if anything too small. The loss is that of the network's own
+    prediction type, unweighted; the squared error in epsilon is `abar / (1 - abar)` times that in x_0. Source: our
+    choice, for the paper's claim that diffusion "inherently imposes" a bottleneck; [`marginal_kl`] is the theoretical
+    side of it.
 
     Args:
         pipe ([`DiViDPipeline`]): any scheduler with `alphas_cumprod`.
@@ -63,12 +64,13 @@ def token_bottleneck(pipe, clips, timesteps: list[int], seed: int = 0) -> dict:
         seed (`int`): of the noise and of who is exchanged with whom.
 
     Returns:
-        `dict` of numbers and lists, ready for JSON: `n` clips, `seed`, `prediction_type`; along `timesteps`, `alphas_cumprod`
-        and `marginal_kl`; and, each as lists `mean`, `low` and `high` of a 95 % interval over clips, `loss` with the right
-        tokens and `rise` with `static`, `dynamic` and `both` exchanged.
+        `dict` of numbers and lists, ready for JSON: `n` clips, `seed`, `prediction_type`; along `timesteps`,
+        `alphas_cumprod` and `marginal_kl`; and, each as lists `mean`, `low` and `high` of a 95 % interval over clips,
+        `loss` with the right tokens and `rise` with `static`, `dynamic` and `both` exchanged.
 
     Raises:
-        ValueError: fewer than two clips, clips of different lengths, a t outside the schedule, a scheduler without abar.
+        ValueError: fewer than two clips, clips of different lengths, a t outside the schedule, a scheduler without
+            abar.
     """
     timesteps = [int(t) for t in timesteps]
     alphas_cumprod = _alphas_cumprod(pipe.scheduler, timesteps)
@@ -103,7 +105,9 @@ def token_bottleneck(pipe, clips, timesteps: list[int], seed: int = 0) -> dict:
 
 
 def _loss(unet, frames, noise, t: int, abar: torch.Tensor, static, dynamic) -> torch.Tensor:
-    """The denoising loss of every clip at t, shape `(B,)`, float64, on the CPU; frames `(B, N, C, H, W)` in [-1, 1]."""
+    """
+    The denoising loss of every clip at t, shape `(B,)`, float64, on the CPU; frames `(B, N, C, H, W)` in [-1, 1].
+    """
     losses = []
     for batch in torch.arange(len(frames)).split(CLIPS_PER_BATCH):
         clean, eps = frames[batch], noise[batch].to(frames)
@@ -162,8 +166,8 @@ def _intervals(values: list[torch.Tensor]) -> dict[str, list[float]]:
 
 def plot_bottleneck(bottleneck: dict):
     """
-    Four panels against t: the marginal KL, and the rise of the loss with a wrong s, a wrong d, and both, with 95 % bands. Each
-    has a scale of its own: the question is at which t, and motion is few pixels.
+    Four panels against t: the marginal KL, and the rise of the loss with a wrong s, a wrong d, and both, with 95 %
+    bands. Each has a scale of its own: the question is at which t, and motion is few pixels.
 
     Args:
         bottleneck (`dict`): what [`token_bottleneck`] returned, or the same read back from JSON.

@@ -13,7 +13,8 @@ SIDE = 16  # pixels per side at which clips are compared by the retrieval
 
 class Floor:
     """
-    A [`Disentangler`] whose codes are the clips themselves, and whose decoder is a rule from a static and a dynamic donor to a clip.
+    A [`Disentangler`] whose codes are the clips themselves, and whose decoder is a rule from a static and a dynamic
+    donor to a clip.
 
     Args:
         name (`str`): what tables call it.
@@ -52,8 +53,9 @@ def moving_pixels_pasted(static: torch.Tensor, dynamic: torch.Tensor) -> torch.T
 
 class NearestTrainingClip:
     """
-    Retrieval: of the training clips `(T, N, C, H, W)` in [0, 1] the one that is nearest to the pixel residual, not clipped, in mean
-    squared error of frames averaged down to 16 x 16: it starts as the static donor and changes as the dynamic one. No label is used.
+    Retrieval: of the training clips `(T, N, C, H, W)` in [0, 1] the one that is nearest to the pixel residual, not
+    clipped, in mean squared error of frames averaged down to 16 x 16: it starts as the static donor and changes as the
+    dynamic one. No label is used.
     """
 
     def __init__(self, train: torch.Tensor):

@@ -1,6 +1,9 @@
-"""Swaps of clips without labels: how far is the output from its static donor in identity, from its motion donor in motion?
+"""
+Swaps of clips without labels: how far is the output from its static donor in identity, from its motion donor in
+motion?
 
-In the manner of AED and AKD (Siarohin et al. 2019, "First order motion model"), on features of any model in `transformers`.
+In the manner of AED and AKD (Siarohin et al. 2019, "First order motion model"), on features of any model in
+`transformers`.
 """
 
 from collections.abc import Callable
@@ -14,26 +17,32 @@ from .statistics import mean_interval
 
 
 IDENTITY_MODEL = "facebook/dinov2-small"
-"""Self-supervised: it tells apart what a model trained on captions (CLIP) calls the same, such as two people in like clothes. It
-knows any subject, not faces alone, and is small. For faces, give [`score_label_free`] a face recogniser's embedding instead."""
+"""
+Self-supervised: it tells apart what a model trained on captions (CLIP) calls the same, such as two people in like
+clothes. It knows any subject, not faces alone, and is small. For faces, give [`score_label_free`] a face recogniser's
+embedding instead."""
 
 MOTION_MODEL = "MCG-NJU/videomae-small-finetuned-ssv2"
-"""Features of a supervised video classifier follow looks more than motion (Ge et al. 2024, "On the content bias in Fréchet video
-distance"); this one is pre-trained without labels and fine-tuned on Something-Something v2, whose classes differ in motion
-rather than in what is seen. Its licence, CC BY-NC 4.0, forbids commercial use."""
+"""
+Features of a supervised video classifier follow looks more than motion (Ge et al. 2024, "On the content bias in
+Fréchet video distance"); this one is pre-trained without labels and fine-tuned on Something-Something v2, whose
+classes differ in motion rather than in what is seen. Its licence, CC BY-NC 4.0, forbids commercial use."""
 
 Features = Callable[[torch.Tensor], torch.Tensor]
-"""Clips `(B, N, C, H, W)` in [0, 1] to features of each frame, `(B, N, F)`, or of each clip, `(B, F)`; a row of NaN where nothing
-can be told, such as a frame in which a detector finds no face."""
+"""
+Clips `(B, N, C, H, W)` in [0, 1] to features of each frame, `(B, N, F)`, or of each clip, `(B, F)`; a row of NaN where
+nothing can be told, such as a frame in which a detector finds no face."""
 
 
 class PretrainedFeatures:
     """
-    Features of an image model (`(B, N, F)`) or a video model (`(B, F)`) in `transformers`; which it is, its config says.
+    Features of an image model (`(B, N, F)`) or a video model (`(B, F)`) in `transformers`; which it is, its config
+    says.
 
-    They are the model's image embedding where it has one (CLIP, SigLIP), else its pooled output if that is trained, else the
-    mean of its last hidden states. Clips `(B, N, C, H, W)` in [0, 1], grey or coloured, are resized and cropped by the model's own
-    processor; for a video model N frames are first repeated or thinned evenly to as many as it was trained with.
+    They are the model's image embedding where it has one (CLIP, SigLIP), else its pooled output if that is trained,
+    else the mean of its last hidden states. Clips `(B, N, C, H, W)` in [0, 1], grey or coloured, are resized and
+    cropped by the model's own processor; for a video model N frames are first repeated or thinned evenly to as many as
+    it was trained with.
 
     Args:
         name (`str`): a model on the Hub or a local folder.
@@ -56,7 +65,8 @@ class PretrainedFeatures:
             self.processor = _load_processor(transformers, name, is_video_model=self.num_frames is not None)
         except (ImportError, OSError, ValueError) as error:
             raise OSError(
-                f"The feature model {name!r} cannot be loaded. Give the name of an image or video model on the Hub (and be "
+                f"The feature model {name!r} cannot be loaded. Give the name of an image or video model on the Hub "
+                "(and be "
                 "online, or have it in the cache), or a folder saved by save_pretrained, processor included. "
                 f"transformers says: {error}"
             ) from error
@@ -107,8 +117,8 @@ def scorable_features(
     """
     Features of clips `(B, N, C, H, W)`, NaN where there is nothing to score, and which frames those are, `(B, N)`.
 
-    Nothing to score: a blank frame (one colour all over), pixels that are not finite, or no features. Features of a whole clip
-    cannot leave a frame out, so there one such frame makes NaN of the clip.
+    Nothing to score: a blank frame (one colour all over), pixels that are not finite, or no features. Features of a
+    whole clip cannot leave a frame out, so there one such frame makes NaN of the clip.
     """
     span = clips.amax(dim=(3, 4)) - clips.amin(dim=(3, 4))
     unscored = ~(span.amax(dim=2) >= 1 / 255) | ~clips.isfinite().all(dim=4).all(dim=3).all(dim=2)
@@ -123,21 +133,24 @@ def scorable_features(
 
 def identity_distance(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
     """
-    1 - cos of the features averaged over frames, shape `(B,)`: 0 for the same looks, up to 2; NaN where nothing can be scored.
+    1 - cos of the features averaged over frames, shape `(B,)`: 0 for the same looks, up to 2; NaN where nothing can be
+    scored.
 
-    Features `(B, N, F)` or `(B, F)`, rows of NaN left out. The cosine, not AED's Euclidean distance, because it is bounded and
-    features of every model share its scale, whatever their length; on unit vectors both put clips in the same order.
+    Features `(B, N, F)` or `(B, F)`, rows of NaN left out. The cosine, not AED's Euclidean distance, because it is
+    bounded and features of every model share its scale, whatever their length; on unit vectors both put clips in the
+    same order.
     """
     return _cosine_distance(*(x.nanmean(dim=1) if x.ndim == 3 else x for x in (one, other)))
 
 
 def motion_distance(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
     """
-    1 - cos of the clips' features `(B, F)`, or of the differences of consecutive frames' features `(B, N, F)` as one vector.
+    1 - cos of the clips' features `(B, F)`, or of the differences of consecutive frames' features `(B, N, F)` as one
+    vector.
 
-    Shape `(B,)`: 0 for the same motion, 1 for an unrelated one, up to 2; NaN where it cannot be scored. Differences that are NaN in
-    either clip are left out of both. A video model's features keep some of the looks: read the distance between its floor and
-    its ceiling.
+    Shape `(B,)`: 0 for the same motion, 1 for an unrelated one, up to 2; NaN where it cannot be scored. Differences
+    that are NaN in either clip are left out of both. A video model's features keep some of the looks: read the
+    distance between its floor and its ceiling.
     """
     if one.ndim == 2:
         return _cosine_distance(one, other)
@@ -156,12 +169,14 @@ class ReferencedDistance:
     """
     Attributes:
         mean, half_width (`float`): mean over the scored clips, and half of its 95 % normal interval.
-        floor (`float`): mean distance of a donor to itself: for identity between the first and the second half of the static
-            donor, for motion between the even and the odd frames of the motion donor, whose halves move differently.
-        ceiling (`float`): mean distance between the two donors of each swap: what copying the wrong one earns, and how far
-            apart random clips are, if donors were paired at random.
+        floor (`float`): mean distance of a donor to itself: for identity between the first and the second half of the
+            static donor, for motion between the even and the odd frames of the motion donor, whose halves move
+            differently.
+        ceiling (`float`): mean distance between the two donors of each swap: what copying the wrong one earns, and how
+            far apart random clips are, if donors were paired at random.
         num_scored, num_clips (`int`): clips that the mean is over, and all.
-        unscored_donor_frames, unscored_output_frames, num_frames (`int`): frames with nothing to score, of `num_frames` each.
+        unscored_donor_frames, unscored_output_frames, num_frames (`int`): frames with nothing to score, of
+            `num_frames` each.
     """
 
     mean: float
@@ -194,13 +209,13 @@ def score_label_free(
     """
     How far outputs are from their static donors in identity and from their motion donors in motion.
 
-    Frames with nothing to score (see [`scorable_features`]) are counted, never scored as 0. Read the counts beside the means: a
-    model that shows nothing where a swap is hard is not scored there. A motion donor that stands still has no motion to follow:
-    all its frames count as unscored.
+    Frames with nothing to score (see [`scorable_features`]) are counted, never scored as 0. Read the counts beside the
+    means: a model that shows nothing where a swap is hard is not scored there. A motion donor that stands still has no
+    motion to follow: all its frames count as unscored.
 
     Args:
-        static_donors, motion_donors, outputs (`torch.Tensor` of shape `(B, N, C, H, W)`): clips in [0, 1] of at least 4 frames;
-            output b should look like static donor b and move like motion donor b.
+        static_donors, motion_donors, outputs (`torch.Tensor` of shape `(B, N, C, H, W)`): clips in [0, 1] of at least
+            4 frames; output b should look like static donor b and move like motion donor b.
         identity, motion (`Features`): default [`PretrainedFeatures`] of `IDENTITY_MODEL` and of `MOTION_MODEL`.
 
     Raises:
@@ -225,8 +240,10 @@ def score_label_free(
         scored = scores[scores.isfinite()].tolist()
         if not scored:
             raise ValueError(
-                f"{distance.__name__}: none of {len(scores)} clips can be scored. {int(donor_unscored.sum())} frames of donors "
-                f"and {int(output_unscored.sum())} of outputs, of {donor_unscored.numel()} each, are blank, not finite, still or "
+                f"{distance.__name__}: none of {len(scores)} clips can be scored. {int(donor_unscored.sum())} frames "
+                "of donors "
+                f"and {int(output_unscored.sum())} of outputs, of {donor_unscored.numel()} each, are blank, not "
+                "finite, still or "
                 "without features: look at the clips, and at the range of their values, which should be [0, 1]."
             )
         mean, half_width = mean_interval(scored)

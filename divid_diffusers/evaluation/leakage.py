@@ -1,4 +1,6 @@
-"""Leakage: what a fresh classifier finds in each code of a frozen encoder, where it should be and where it should not."""
+"""
+Leakage: what a fresh classifier finds in each code of a frozen encoder, where it should be and where it should not.
+"""
 
 from dataclasses import dataclass
 
@@ -22,8 +24,8 @@ class LabelledCodes:
 
     Attributes:
         static (`(B, S)`), dynamic (`(B, N, D)`): the codes.
-        static_factors, dynamic_factors (`dict[str, (B,) int]`): labels that s should hold, such as `identity`, and labels that
-            d should hold, such as `action`.
+        static_factors, dynamic_factors (`dict[str, (B,) int]`): labels that s should hold, such as `identity`, and
+            labels that d should hold, such as `action`.
         clips (`(B, N, C, H, W)`, *optional*): the clips themselves, for the floors.
     """
 
@@ -43,7 +45,9 @@ class LabelledCodes:
         return {"s": static, "d mean": dynamic.mean(axis=1), "d flat": dynamic.reshape(len(dynamic), -1)}
 
     def pixels(self) -> dict[str, np.ndarray]:
-        """The same of a "code" that nobody trained: first frame and residuals `x_i - x_1`, averaged down to 16 x 16."""
+        """
+        The same of a "code" that nobody trained: first frame and residuals `x_i - x_1`, averaged down to 16 x 16.
+        """
         clips = torch.as_tensor(self.clips).float()
         small = F.adaptive_avg_pool2d(clips.flatten(0, 1), FLOOR_SIDE).unflatten(0, clips.shape[:2])
         residuals = (small[:, 1:] - small[:, :1]).numpy()
@@ -54,35 +58,39 @@ class LabelledCodes:
 
 def measure_leakage(train: LabelledCodes, test: LabelledCodes, seed: int = 0) -> dict:
     r"""
-    Probes from each code to each factor, trained on `train` and scored on `test`. S->S and D->D are what a code is for; S->D
-    and D->S are leaks:
+    Probes from each code to each factor, trained on `train` and scored on `test`. S->S and D->D are what a code is
+    for; S->D and D->S are leaks:
 
         leakage = ( acc_S->D + acc_D->S ) / 2
 
-    with the linear probe and d averaged over time, each accuracy being a mean over the factors of its kind. Read it beside
-    S->S and D->D, since codes that hold nothing leak nothing; above chance, since chance is part of it; and with the probes
-    of d in its order, since a mean over time hides what only the order tells.
+    with the linear probe and d averaged over time, each accuracy being a mean over the factors of its kind. Read it
+    beside S->S and D->D, since codes that hold nothing leak nothing; above chance, since chance is part of it; and
+    with the probes of d in its order, since a mean over time hides what only the order tells.
 
-    The probes, both on standardised features: `linear` is logistic regression, its penalty chosen by cross-validation on the
-    training clips, since one too strong would hide a leak; `mlp` has one hidden layer of 64 and stops early on a tenth of the
-    training clips, which on a few hundred can make it the weaker. The floors are the same probes on pixels: nothing factored.
+    The probes, both on standardised features: `linear` is logistic regression, its penalty chosen by cross-validation
+    on the training clips, since one too strong would hide a leak; `mlp` has one hidden layer of 64 and stops early on
+    a tenth of the training clips, which on a few hundred can make it the weaker. The floors are the same probes on
+    pixels: nothing factored.
 
-    Source: the paper's "leakage", in words only. Probes, their settings, the mean over time and the floors are our choice.
+    Source: the paper's "leakage", in words only. Probes, their settings, the mean over time and the floors are our
+    choice.
 
     Args:
         train, test ([`LabelledCodes`]): codes of one frozen encoder. With `clips` in both, floors are measured too.
         seed (`int`): of the MLPs and of the folds.
 
     Returns:
-        Nested `dict`, ready for JSON: `n_train`, `n_test`, `seed`; `factors` (name -> `"static"` or `"dynamic"`); `chance`
-        (factor -> score of always answering the commonest training label); `probes` (probe -> code -> factor -> score) and,
-        likewise or `None`, `floors`; `leakage` with `accuracy`, `chance` and `above_chance`; `orthogonality`, equation 4 on the
-        test codes, or `None` where S != D. A score is `accuracy`, its 95 % Wilson interval `low` to `high`, `correct`, `n`.
+        Nested `dict`, ready for JSON: `n_train`, `n_test`, `seed`; `factors` (name -> `"static"` or `"dynamic"`);
+        `chance` (factor -> score of always answering the commonest training label); `probes` (probe -> code -> factor
+        -> score) and, likewise or `None`, `floors`; `leakage` with `accuracy`, `chance` and `above_chance`;
+        `orthogonality`, equation 4 on the test codes, or `None` where S != D. A score is `accuracy`, its 95 % Wilson
+        interval `low` to `high`, `correct`, `n`.
 
     Raises:
         ImportError: scikit-learn is not installed.
-        ValueError: codes with NaN, labels that do not fit them, a factor with one value only, classes of the test clips that
-            no training clip shows, or training classes with a single clip, too few to be learnt and validated by.
+        ValueError: codes with NaN, labels that do not fit them, a factor with one value only, classes of the test
+            clips that no training clip shows, or training classes with a single clip, too few to be learnt and
+            validated by.
     """
     _check(train, test)
     kinds = dict.fromkeys(train.static_factors, "static") | dict.fromkeys(train.dynamic_factors, "dynamic")
@@ -105,7 +113,9 @@ def measure_leakage(train: LabelledCodes, test: LabelledCodes, seed: int = 0) ->
 
 
 def leakage_table(result: dict) -> str:
-    """What [`measure_leakage`] returned, or the same read back from JSON, as a Markdown table with a line of totals."""
+    """
+    What [`measure_leakage`] returned, or the same read back from JSON, as a Markdown table with a line of totals.
+    """
     lines = [
         f"Probes trained on {result['n_train']} clips, scored on {result['n_test']}; accuracy in %, 95 % interval.",
         "",
@@ -123,7 +133,8 @@ def leakage_table(result: dict) -> str:
     leakage, orthogonality = result["leakage"], result["orthogonality"]
     lines += [
         "",
-        f"Leakage, (S->D + D->S) / 2 with the linear probe and d averaged over time: {100 * leakage['accuracy']:.1f}, of which "
+        f"Leakage, (S->D + D->S) / 2 with the linear probe and d averaged over time: {100 * leakage['accuracy']:.1f}, "
+        "of which "
         f"{100 * leakage['above_chance']:.1f} above chance. L_orth: "
         + ("undefined, s and d differ in width." if orthogonality is None else f"{orthogonality:.2g}."),
     ]
@@ -202,19 +213,22 @@ def _check(train: LabelledCodes, test: LabelledCodes) -> None:
                 )
             if len(np.unique(labels)) < 2:
                 raise ValueError(
-                    f"`{name}` is {labels[0]} in all {len(labels)} {split} clips, so there is nothing to tell apart: take clips "
+                    f"`{name}` is {labels[0]} in all {len(labels)} {split} clips, so there is nothing to tell apart: "
+                    "take clips "
                     "with at least 2 classes, or leave the factor out."
                 )
     shapes = [[np.shape(part)[1:] for part in (codes.static, codes.dynamic, codes.clips)] for codes in (train, test)]
     if shapes[0] != shapes[1]:
         raise ValueError(
-            f"Training and test codes do not belong together: static code, dynamic code and clip are {shapes[0]} and {shapes[1]}. "
+            f"Training and test codes do not belong together: static code, dynamic code and clip are {shapes[0]} and "
+            f"{shapes[1]}. "
             "Encode both splits with one encoder, with as many frames per clip; give `clips` for both or for neither."
         )
     kinds = [(sorted(codes.static_factors), sorted(codes.dynamic_factors)) for codes in (train, test)]
     if kinds[0] != kinds[1] or not all(kinds[0]) or set(kinds[0][0]) & set(kinds[0][1]):
         raise ValueError(
-            "Training and test clips need the same static and the same dynamic factors, at least one of each and none that is "
+            "Training and test clips need the same static and the same dynamic factors, at least one of each and none "
+            "that is "
             f"both, but have {kinds[0]} and {kinds[1]}."
         )
     for name, labels in train.factors.items():
@@ -222,12 +236,15 @@ def _check(train: LabelledCodes, test: LabelledCodes) -> None:
         unseen = ~np.isin(test.factors[name], values)
         if unseen.any():
             raise ValueError(
-                f"`{name}` has {len(np.unique(test.factors[name][unseen]))} classes in the test clips that no training clip shows "
-                f"({unseen.sum()} of {len(unseen)} clips): no probe can name them. Split so that every class is in both."
+                f"`{name}` has {len(np.unique(test.factors[name][unseen]))} classes in the test clips that no "
+                "training clip shows "
+                f"({unseen.sum()} of {len(unseen)} clips): no probe can name them. Split so that every class is in "
+                "both."
             )
         if counts.min() < 2:
             raise ValueError(
-                f"`{name}` has {(counts == 1).sum()} classes with a single training clip: the probes need at least 2 of each, "
+                f"`{name}` has {(counts == 1).sum()} classes with a single training clip: the probes need at least 2 "
+                "of each, "
                 "one to learn from and one to validate by. Add clips, or leave those classes out of both splits."
             )
 
@@ -240,12 +257,14 @@ def _check_codes(split: str, codes: LabelledCodes) -> None:
         broken = (~np.isfinite(array)).reshape(len(array), -1).any(axis=1).sum()
         if broken:
             raise ValueError(
-                f"The {name} codes of {broken} of {len(array)} {split} clips hold NaN or infinity: look into the encoder first."
+                f"The {name} codes of {broken} of {len(array)} {split} clips hold NaN or infinity: look into the "
+                "encoder first."
             )
     counts = [len(codes.static), len(codes.dynamic)] + ([] if codes.clips is None else [len(codes.clips)])
     if len(set(counts)) > 1:
         raise ValueError(f"The {split} codes are of different clips: their numbers are {counts}.")
     if codes.clips is not None and (codes.clips.ndim != 5 or codes.clips.shape[1] < 2):
         raise ValueError(
-            f"The {split} clips must be (B, N, C, H, W) with at least 2 frames, but have shape {tuple(codes.clips.shape)}."
+            f"The {split} clips must be (B, N, C, H, W) with at least 2 frames, but have shape "
+            f"{tuple(codes.clips.shape)}."
         )

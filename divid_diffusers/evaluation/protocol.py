@@ -12,15 +12,18 @@ from ..pipelines.pipeline_sequential_vae import SequentialVAEPipeline
 
 PIPELINES = {pipeline.__name__: pipeline for pipeline in (DiViDPipeline, SequentialVAEPipeline)}
 Judge = Callable[[torch.Tensor], dict[str, torch.Tensor]]
-"""Clips `(B, N, C, H, W)` in [0, 1] to the class probabilities `(B, K)` of every factor it tells, as [`ClipJudge.predict`]."""
+"""
+Clips `(B, N, C, H, W)` in [0, 1] to the class probabilities `(B, K)` of every factor it tells, as
+[`ClipJudge.predict`].
+"""
 
 
 class Disentangler(Protocol):
     """
     Clips `(B, N, C, H, W)` in [0, 1]; static codes `(B, S)`; dynamic codes `(B, N, D)`.
 
-    A sampler's noise must be a function of a clip's place in the batch alone or fixed, so that scores can be repeated. Any object
-    with these two methods is scored by everything in this package: DiViD, the baselines, yours.
+    A sampler's noise must be a function of a clip's place in the batch alone or fixed, so that scores can be repeated.
+    Any object with these two methods is scored by everything in this package: DiViD, the baselines, yours.
     """
 
     def encode(self, clips: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]: ...
@@ -30,9 +33,11 @@ class Disentangler(Protocol):
 
 class PipelineDisentangler:
     """
-    A [`Disentangler`] of any pipeline with `encode` and `__call__(static, dynamic)`: [`DiViDPipeline`] and those of the baselines.
+    A [`Disentangler`] of any pipeline with `encode` and `__call__(static, dynamic)`: [`DiViDPipeline`] and those of
+    the baselines.
 
-    Every batch is decoded from the same start noise, seeded by `seed`, in `num_inference_steps` (default: the checkpoint's own).
+    Every batch is decoded from the same start noise, seeded by `seed`, in `num_inference_steps` (default: the
+    checkpoint's own).
     """
 
     def __init__(self, pipe, seed: int = 0, num_inference_steps: int | None = None):
@@ -56,8 +61,8 @@ class PipelineDisentangler:
 
 def load_model(name: str, path: str, seed: int = 0, num_inference_steps: int | None = None) -> PipelineDisentangler:
     """
-    A checkpoint of this package, ready to be measured, with `name` as an attribute. `num_inference_steps` is for those that sample.
-    Raises ValueError, in a sentence, for what is no model of this package.
+    A checkpoint of this package, ready to be measured, with `name` as an attribute. `num_inference_steps` is for those
+    that sample. Raises ValueError, in a sentence, for what is no model of this package.
     """
     try:
         kind = DiffusionPipeline.load_config(path)["_class_name"]

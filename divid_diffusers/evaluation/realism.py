@@ -1,4 +1,6 @@
-"""Can decoded clips be told from real ones? A sharp collage of two clips may be named as wished and still be no clip."""
+"""
+Can decoded clips be told from real ones? A sharp collage of two clips may be named as wished and still be no clip.
+"""
 
 from collections.abc import Sequence
 
@@ -13,11 +15,13 @@ FOLDS = 5
 
 def two_sample_test(real: torch.Tensor, decoded: torch.Tensor, seed: int = 0) -> list[float] | None:
     """
-    The classifier two-sample test (Lopez-Paz and Oquab 2017, "Revisiting classifier two-sample tests"): how often a classifier, trained
-    on some real and some decoded clips, tells of others which kind they are. 0.5 is indistinguishable, 1 is told at once.
+    The classifier two-sample test (Lopez-Paz and Oquab 2017, "Revisiting classifier two-sample tests"): how often a
+    classifier, trained on some real and some decoded clips, tells of others which kind they are. 0.5 is
+    indistinguishable, 1 is told at once.
 
-    The classifier is logistic regression on standardised features, cross-validated in 5 folds; both kinds are drawn down to equal
-    numbers. No clip may be in both samples, since its twin would be told to be of the other kind: see [`disjoint`].
+    The classifier is logistic regression on standardised features, cross-validated in 5 folds; both kinds are drawn
+    down to equal numbers. No clip may be in both samples, since its twin would be told to be of the other kind: see
+    [`disjoint`].
 
     Args:
         real, decoded (`torch.Tensor` of shape `(B, F)`): features of clips, such as [`ClipJudge.texture`].
@@ -52,7 +56,10 @@ def two_sample_test(real: torch.Tensor, decoded: torch.Tensor, seed: int = 0) ->
 
 
 def disjoint(num_clips: int, pairs: Sequence[tuple[int, int]], seed: int = 0) -> tuple[list[int], list[int]]:
-    """Half of the clips, drawn, to be the real sample; and the places of the pairs whose donors are both of the other half."""
+    """
+    Half of the clips, drawn, to be the real sample; and the places of the pairs whose donors are both of the other
+    half.
+    """
     order = np.random.RandomState(seed).permutation(num_clips)
     real = set(order[: num_clips // 2].tolist())
     return sorted(real), [place for place, pair in enumerate(pairs) if not real & set(pair)]

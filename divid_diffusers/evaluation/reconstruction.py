@@ -32,9 +32,9 @@ def ssim(truth: torch.Tensor, decoded: torch.Tensor) -> torch.Tensor:
 
         (2 m_x m_y + C1) (2 s_xy + C2) / ((m_x^2 + m_y^2 + C1) (s_x^2 + s_y^2 + C2)),  C1 = 0.01^2, C2 = 0.03^2
 
-    with local means m, variances s^2 and covariance s_xy under an 11x11 Gaussian window of sigma 1.5, averaged over all places
-    where the window lies inside the frame, over channels and over frames (Wang et al. 2004, "Image quality assessment: from
-    error visibility to structural similarity").
+    with local means m, variances s^2 and covariance s_xy under an 11x11 Gaussian window of sigma 1.5, averaged over
+    all places where the window lies inside the frame, over channels and over frames (Wang et al. 2004, "Image quality
+    assessment: from error visibility to structural similarity").
 
     Args:
         truth, decoded (`torch.Tensor` of shape `(B, N, C, H, W)`): clips in [0, 1], hence a data range of 1.
@@ -68,18 +68,18 @@ def perceptual_distance(
     truth: torch.Tensor, decoded: torch.Tensor, features: Callable[[torch.Tensor], Sequence[torch.Tensor]]
 ) -> torch.Tensor:
     r"""
-    Distance of each clip in the layers of a network, shape `(B,)`; 0 for equal clips, at most 4:
+    Distance of each clip in the layers l of a network, at places p, shape `(B,)`; 0 for equal clips, at most 4:
 
-        mean over layers l, places p and frames of || f_l(truth)_p / |f_l(truth)_p| - f_l(decoded)_p / |f_l(decoded)_p| ||^2
+        mean over l, p and frames of || f_l(truth)_p / |f_l(truth)_p| - f_l(decoded)_p / |f_l(decoded)_p| ||^2
 
-    LPIPS (Zhang et al. 2018, "The unreasonable effectiveness of deep features as a perceptual metric") without its learned
-    weights per channel, and with layers averaged, not summed, so that networks of different depth share a scale. Values depend
-    on the network: name it beside them, and compare them with no published LPIPS.
+    LPIPS (Zhang et al. 2018, "The unreasonable effectiveness of deep features as a perceptual metric") without its
+    learned weights per channel, and with layers averaged, not summed, so that networks of different depth share a
+    scale. Values depend on the network: name it beside them, and compare them with no published LPIPS.
 
     Args:
         truth, decoded (`torch.Tensor` of shape `(B, N, C, H, W)`): clips in [0, 1].
-        features (`Callable`): maps frames `(F, C, H, W)` in [0, 1] to a list of feature maps `(F, C_l, H_l, W_l)`, one per
-            layer, after normalising frames as the network wants them. Called with one clip at a time.
+        features (`Callable`): maps frames `(F, C, H, W)` in [0, 1] to a list of feature maps `(F, C_l, H_l, W_l)`, one
+            per layer, after normalising frames as the network wants them. Called with one clip at a time.
 
     Raises:
         ValueError: `features` gives anything but a list of feature maps.
@@ -100,7 +100,8 @@ def _feature_maps(features: Callable, frames: torch.Tensor) -> list[torch.Tensor
     # A bare tensor would be read as a list of layers, frame by frame.
     if isinstance(maps, torch.Tensor) or not maps or any(layer.ndim != 4 for layer in maps):
         raise ValueError(
-            "The features of a perceptual distance are a list of maps (frames, channels, height, width), one per layer; the "
+            "The features of a perceptual distance are a list of maps (frames, channels, height, width), one per "
+            "layer; the "
             "given function returned something else. For a single layer return a list of one."
         )
     return list(maps)

@@ -19,9 +19,10 @@ FOLLOWING = ("clips", "training_clips")  # other ones with another seed or numbe
 
 def fingerprint(*things) -> str:
     """
-    16 hexadecimal digits of all that is passed: of pipelines every component, of networks and schedulers the configuration and the
-    weights, as they were loaded, so that it is one whether they came from a folder or from whatever revision of the Hub; of tensors,
-    arrays and plain values what they hold. Names of folders and versions of libraries are no part of it.
+    16 hexadecimal digits of all that is passed: of pipelines every component, of networks and schedulers the
+    configuration and the weights, as they were loaded, so that it is one whether they came from a folder or from
+    whatever revision of the Hub; of tensors, arrays and plain values what they hold. Names of folders and versions of
+    libraries are no part of it.
     """
     digest = hashlib.sha256()
 
@@ -68,8 +69,9 @@ def _plain(config: Mapping) -> dict:
 
 def open_results(path: Path, shared: dict, environment: dict[str, str]) -> dict:
     """
-    What was measured before, if it was under the same settings. Settings of sections that are measured on request only are
-    added where the file lacks them, and kept where this run does not ask. Raises ValueError, in a sentence, for any other file.
+    What was measured before, if it was under the same settings. Settings of sections that are measured on request only
+    are added where the file lacks them, and kept where this run does not ask. Raises ValueError, in a sentence, for
+    any other file.
     """
     if not path.exists():
         return {"settings": shared, "environment": environment, "models": {}}
@@ -89,7 +91,8 @@ def open_results(path: Path, shared: dict, environment: dict[str, str]) -> dict:
     if differing:
         differing = [name for name in differing if name not in FOLLOWING] or differing
         raise ValueError(
-            f"{path} was measured with other settings ({', '.join(differing)}), and one table cannot hold both: choose another "
+            f"{path} was measured with other settings ({', '.join(differing)}), and one table cannot hold both: "
+            "choose another "
             "--out, or delete that file."
         )
     return results

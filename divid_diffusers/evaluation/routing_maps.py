@@ -1,8 +1,9 @@
 """
 Where identity is read: the weight each pixel gives to s against d_i, as an image over the frame.
 
-A map shows one road of the tokens into the frame, cross-attention. With `token_modulation` both also come through the time
-embedding, which no map shows; and a weight says how much of a token's value is taken, not how much that value matters.
+A map shows one road of the tokens into the frame, cross-attention. With `token_modulation` both also come through the
+time embedding, which no map shows; and a weight says how much of a token's value is taken, not how much that value
+matters.
 """
 
 from collections.abc import Iterator
@@ -23,10 +24,11 @@ ON_STATIC, ON_BOTH, ON_DYNAMIC = np.array([178, 24, 43]), np.array([247, 247, 24
 
 class RecordingProcessor(StaticDynamicAttnProcessor):
     """
-    Its parent, which also keeps a copy of every gate it computes, averaged over heads: `(frames, side, side)`, on the CPU.
+    Its parent, which also keeps a copy of every gate it computes, averaged over heads: `(frames, side, side)`, on the
+    CPU.
 
-    There is no attention matrix to read: over the two keys [s, d_i] the softmax is one sigmoid, and the parent computes
-    that and nothing else. What is kept here is this very number, the one the output is made with.
+    There is no attention matrix to read: over the two keys [s, d_i] the softmax is one sigmoid, and the parent
+    computes that and nothing else. What is kept here is this very number, the one the output is made with.
     """
 
     def __init__(self, gates: list[torch.Tensor]):
@@ -42,16 +44,17 @@ class RecordingProcessor(StaticDynamicAttnProcessor):
 @contextmanager
 def captured_gates(unet) -> Iterator[dict[str, list[torch.Tensor]]]:
     r"""
-    Inside the `with`, every cross-attention layer of a [`DiViDUNet2DConditionModel`] notes the weight of the static token,
+    Inside the `with`, every cross-attention layer of a [`DiViDUNet2DConditionModel`] notes the weight of the static
+    token,
 
         g = exp(l_s) / (exp(l_s) + exp(l_d)) = sigmoid(l_s - l_d),    l = q . k / sqrt(c)
 
-    and computes what it always computes. Afterwards, also after an exception, each has its own processor back, the same
-    object. The UNet is changed meanwhile: let no other thread use it.
+    and computes what it always computes. Afterwards, also after an exception, each has its own processor back, the
+    same object. The UNet is changed meanwhile: let no other thread use it.
 
     Yields:
-        `dict[str, list[torch.Tensor]]`: for each layer, by its name, one `(frames, side, side)` in [0, 1] per call of the
-        UNet, averaged over heads; `frames` as many as that call had, with guidance those of every branch.
+        `dict[str, list[torch.Tensor]]`: for each layer, by its name, one `(frames, side, side)` in [0, 1] per call of
+        the UNet, averaged over heads; `frames` as many as that call had, with guidance those of every branch.
 
     Raises:
         ValueError: a layer has another processor, whose gate (if it has one) cannot be known.
@@ -86,11 +89,11 @@ def routing_maps(
         frames_per_batch, options: as in [`DiViDPipeline.__call__`].
 
     Returns:
-        The pipeline's output, and `dict[int, torch.Tensor]`: for each resolution with cross-attention, by the side of its
-        feature map, the weight on s, `(steps, frames, H, W)` in [0, 1]; the weight on d_i is 1 minus that. The frames of
-        all clips are laid end to end; a step is one evaluation of the UNet. Layers of one resolution, on the way down, in
-        the middle and on the way up, are averaged, each counting the same; every number fills the block of pixels that it
-        was computed for (both our choice). With guidance it is the branch that sees both tokens.
+        The pipeline's output, and `dict[int, torch.Tensor]`: for each resolution with cross-attention, by the side of
+        its feature map, the weight on s, `(steps, frames, H, W)` in [0, 1]; the weight on d_i is 1 minus that. The
+        frames of all clips are laid end to end; a step is one evaluation of the UNet. Layers of one resolution, on the
+        way down, in the middle and on the way up, are averaged, each counting the same; every number fills the block
+        of pixels that it was computed for (both our choice). With guidance it is the branch that sees both tokens.
 
     Raises:
         ValueError: as [`captured_gates`] and the pipeline do.
@@ -112,8 +115,8 @@ def routing_maps(
 
 def join_pieces(calls: list[torch.Tensor], pieces: list[int]) -> torch.Tensor:
     """
-    One layer's gates as `(steps, frames, side, side)`. The pipeline takes the pieces of the video one after the other, each
-    through all its steps, and puts the branch with both tokens first in the batch.
+    One layer's gates as `(steps, frames, side, side)`. The pipeline takes the pieces of the video one after the other,
+    each through all its steps, and puts the branch with both tokens first in the batch.
     """
     steps = len(calls) // len(pieces)
     return torch.cat(
@@ -150,7 +153,8 @@ def routing_strip(frame: Image.Image, weights: torch.Tensor, steps: list[int]) -
     """
     if weights.ndim != 3 or (frame.height, frame.width) != tuple(weights.shape[1:]):
         raise ValueError(
-            f"The maps must be (steps, {frame.height}, {frame.width}) like the frame, but are {tuple(weights.shape)}: pass those "
+            f"The maps must be (steps, {frame.height}, {frame.width}) like the frame, but are {tuple(weights.shape)}: "
+            "pass those "
             "of one resolution and one frame, `maps[resolution][:, i]`."
         )
     if not steps or not all(0 <= step < len(weights) for step in steps):

@@ -66,13 +66,15 @@ class SpritesProtocolScores:
     """
     Every attribute maps the name of a factor to its score; all factors are scored in both runs.
 
-    A kept factor should keep its label, a sampled one should not: where its accuracy stays far above chance, the model ignores
-    the sampled code, and the run says nothing. Either run alone can be won so; only a swap scored on both factors rules it out.
+    A kept factor should keep its label, a sampled one should not: where its accuracy stays far above chance, the model
+    ignores the sampled code, and the run says nothing. Either run alone can be won so; only a swap scored on both
+    factors rules it out.
 
     Attributes:
-        dynamic_kept, static_kept (`dict[str, tuple[JudgedQuality, JudgedQuality]]`): mean and standard deviation over draws
-            (infinite for a single draw), the dynamic code kept and the static sampled, and the reverse. The field prints the
-            accuracy, IS, H(y|x) and H(y) of the action in `dynamic_kept`, and the accuracy of the attributes in `static_kept`.
+        dynamic_kept, static_kept (`dict[str, tuple[JudgedQuality, JudgedQuality]]`): mean and standard deviation over
+            draws (infinite for a single draw), the dynamic code kept and the static sampled, and the reverse. The
+            field prints the accuracy, IS, H(y|x) and H(y) of the action in `dynamic_kept`, and the accuracy of the
+            attributes in `static_kept`.
         reconstructed (`dict[str, JudgedQuality]`): both codes kept, the best to be hoped for.
         real (`dict[str, JudgedQuality]`): the judge on the real clips, its own ceiling.
         num_clips, draws (`int`): n of each draw, and how many.
@@ -97,23 +99,25 @@ def sprites_protocol(
     seed: int = 0,
 ) -> SpritesProtocolScores:
     """
-    Encode held-out clips, replace one code by a draw from the model's prior, decode, and ask a judge trained on real clips.
+    Encode held-out clips, replace one code by a draw from the model's prior, decode, and ask a judge trained on real
+    clips.
 
-    As in C-DSVAE (Bai et al. 2021, "Contrastively disentangled sequential variational autoencoder"), with the sampled factors, the
-    reconstructions and the real clips scored beside the kept factors (our addition).
+    As in C-DSVAE (Bai et al. 2021, "Contrastively disentangled sequential variational autoencoder"), with the sampled
+    factors, the reconstructions and the real clips scored beside the kept factors (our addition).
 
     Args:
-        model: a [`Disentangler`] that can also sample either code: `sample_static(batch, generator)` gives `(batch, S)`,
-            `sample_dynamic(batch, num_frames, generator)` gives `(batch, num_frames, D)`.
+        model: a [`Disentangler`] that can also sample either code: `sample_static(batch, generator)` gives
+            `(batch, S)`, `sample_dynamic(batch, num_frames, generator)` gives `(batch, num_frames, D)`.
         judge (`Judge`): its accuracy on the real clips is reported beside everything else.
-        clips (`torch.Tensor` of shape `(B, N, C, H, W)`): held-out clips in [0, 1]. All are scored, the last batch too.
+        clips (`torch.Tensor` of shape `(B, N, C, H, W)`): held-out clips in [0, 1]. All are scored, the last batch
+            too.
         labels (`Mapping[str, Sequence[int]]`): for every factor to score, the true classes `(B,)`.
         draws (`int`): repetitions with other draws; a seed gives the same ones again.
 
     Raises:
         TypeError: the model cannot sample its codes.
-        ValueError: the judge does not tell a factor that has labels, or gives no probabilities; drawn codes are not shaped as
-            encoded ones.
+        ValueError: the judge does not tell a factor that has labels, or gives no probabilities; drawn codes are not
+            shaped as encoded ones.
     """
     _must_sample(model)
 
@@ -143,7 +147,8 @@ def _must_sample(model) -> None:
     if missing:
         raise TypeError(
             f"The Sprites protocol samples one code and keeps the other, but {type(model).__name__} has no "
-            f"{' and no '.join(missing)}: it has no prior to draw codes from. Score its swaps of held-out clips instead."
+            f"{' and no '.join(missing)}: it has no prior to draw codes from. Score its swaps of held-out clips "
+            "instead."
         )
 
 

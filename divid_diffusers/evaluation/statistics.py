@@ -12,7 +12,10 @@ LEAST_PEOPLE = 5  # below it no interval over people holds as often as it says
 
 
 def wilson_interval(successes: int, total: int) -> tuple[float, float]:
-    """The 95 % Wilson interval of a proportion, as `(low, high)` in [0, 1] (Wilson 1927). Raises ValueError for no proportion."""
+    """
+    The 95 % Wilson interval of a proportion, as `(low, high)` in [0, 1] (Wilson 1927). Raises ValueError for no
+    proportion.
+    """
     if not 0 <= successes <= total or total < 1:
         raise ValueError(f"{successes} successes of {total} trials is no proportion.")
     interval = binomtest(int(successes), int(total)).proportion_ci(0.95, method="wilson")
@@ -21,8 +24,8 @@ def wilson_interval(successes: int, total: int) -> tuple[float, float]:
 
 def mean_interval(values: Sequence[float]) -> tuple[float, float]:
     """
-    Mean and half width of its 95 % interval, by Student's t, since few values tell little about their own spread: infinite of a
-    single one. Raises ValueError where there are none.
+    Mean and half width of its 95 % interval, by Student's t, since few values tell little about their own spread:
+    infinite of a single one. Raises ValueError where there are none.
     """
     if not len(values):
         raise ValueError("There is no value to take the mean of.")
@@ -38,13 +41,14 @@ def pigeonhole_interval(
     """
     Mean of one value per pair, and the ends of its 95 % interval over the members of the pairs: `(mean, low, high)`.
 
-    [`wilson_interval`] takes pairs as independent, though few people perform in all of them. Here people are drawn anew with
-    replacement, and a pair counts as often as the one of its members times as often as the other was drawn (the pigeonhole bootstrap,
-    Owen 2007; one draw for both places, since here they are filled by the same people). A pair of one person with itself counts
-    as often as that person was drawn. Such pairs are averaged apart, and keep their share of all: swaps within a person are
-    easier, and how many there are is the design, not chance. The interval is the mean and Student's t times the standard
-    deviation over draws, times n / (n - 1), since drawing n people from n varies too little, for each of the two places by the root
-    of that; percentiles of few people's draws are far too narrow. Where all values are in [0, 1] so is the interval.
+    [`wilson_interval`] takes pairs as independent, though few people perform in all of them. Here people are drawn
+    anew with replacement, and a pair counts as often as the one of its members times as often as the other was drawn
+    (the pigeonhole bootstrap, Owen 2007; one draw for both places, since here they are filled by the same people). A
+    pair of one person with itself counts as often as that person was drawn. Such pairs are averaged apart, and keep
+    their share of all: swaps within a person are easier, and how many there are is the design, not chance. The
+    interval is the mean and Student's t times the standard deviation over draws, times n / (n - 1), since drawing n
+    people from n varies too little, for each of the two places by the root of that; percentiles of few people's draws
+    are far too narrow. Where all values are in [0, 1] so is the interval.
 
     Args:
         values (`np.ndarray` of shape `(P,)`): e.g. 1.0 where a swap is right, or the difference of two models.
@@ -59,7 +63,8 @@ def pigeonhole_interval(
     values, pairs = np.asarray(values, dtype=float), np.asarray(pairs)
     if pairs.shape != (len(values), 2) or not len(values) or not np.isfinite(values).all():
         raise ValueError(
-            f"An interval takes one finite value for each pair, but there are values {values.shape} and pairs {pairs.shape}, or "
+            f"An interval takes one finite value for each pair, but there are values {values.shape} and pairs "
+            f"{pairs.shape}, or "
             "some values are NaN or infinite."
         )
     people, index = np.unique(pairs, return_inverse=True)

@@ -1,4 +1,6 @@
-"""The swap test: does a clip decoded from A's static and B's dynamic code show A's identity and B's action? (paper, Table 1)
+"""
+The swap test: does a clip decoded from A's static and B's dynamic code show A's identity and B's action? (paper, Table
+1)
 
 Judged beside it, by the same judge: the real clips and their plain reconstructions, which are what a swap can reach.
 """
@@ -18,7 +20,10 @@ Labels = Mapping[str, Sequence[int]]
 
 
 def ordered_pairs(num_clips: int, num_pairs: int | None = None, seed: int = 0) -> list[tuple[int, int]]:
-    """All ordered pairs (static donor, dynamic donor) of different clips, or `num_pairs` of them drawn without replacement."""
+    """
+    All ordered pairs (static donor, dynamic donor) of different clips, or `num_pairs` of them drawn without
+    replacement.
+    """
     if num_clips < 2:
         raise ValueError(f"There is nothing to swap between {num_clips} clips: at least 2 are needed.")
     pairs = [(a, b) for a in range(num_clips) for b in range(num_clips) if a != b]
@@ -30,9 +35,9 @@ def ordered_pairs(num_clips: int, num_pairs: int | None = None, seed: int = 0) -
 
 def harder_pairs(clips: torch.Tensor, labels: Labels, num_pairs: int, seed: int = 0) -> list[tuple[int, int]]:
     """
-    Pairs that no collage of pixels gets right: for every static donor the dynamic donors that differ from it in all labels and whose
-    first frames differ most (position, size, pose: mean squared error at 16 x 16 pixels). `num_pairs` of them, drawn; none where no two
-    clips differ in all labels. Clips `(B, N, C, H, W)` in [0, 1].
+    Pairs that no collage of pixels gets right: for every static donor the dynamic donors that differ from it in all
+    labels and whose first frames differ most (position, size, pose: mean squared error at 16 x 16 pixels). `num_pairs`
+    of them, drawn; none where no two clips differ in all labels. Clips `(B, N, C, H, W)` in [0, 1].
     """
     first = shrunk(clips[:, :1])
     distance = torch.cdist(first, first)
@@ -48,8 +53,8 @@ def harder_pairs(clips: torch.Tensor, labels: Labels, num_pairs: int, seed: int 
 
 class NearestClipJudge:
     """
-    A `Judge` without a network: it names what the nearest of the given clips shows, in mean squared error of frames averaged down to
-    16 x 16. Weak, but it shares no weakness with one that was trained.
+    A `Judge` without a network: it names what the nearest of the given clips shows, in mean squared error of frames
+    averaged down to 16 x 16. Weak, but it shares no weakness with one that was trained.
 
     Args:
         clips (`torch.Tensor` of shape `(T, N, C, H, W)`): real training clips in [0, 1].
@@ -114,7 +119,8 @@ def swap_test(
         judge: see `Judge`.
         clips (`torch.Tensor` of shape `(B, N, C, H, W)`): held-out clips in [0, 1].
         labels: for every factor the class of each clip.
-        static_factors, dynamic_factors: which factors belong to s and to d. "static" is right where all of its factors are.
+        static_factors, dynamic_factors: which factors belong to s and to d. "static" is right where all of its factors
+            are.
         pairs: (static donor, dynamic donor); default: all ordered pairs.
         progress: wraps the iterable of batches, e.g. in tqdm.
         harder: more pairs, scored apart; see [`harder_pairs`].
@@ -123,15 +129,15 @@ def swap_test(
         texture: clips to features `(B, F)`, for realism; see [`ClipJudge.texture`].
 
     Returns:
-        A dict ready for JSON. `real`, `reconstructions` and, under `swaps`, all pairs, those that differ in everything, those that
-        share the static and those that share the dynamic labels, and the harder ones: each `{n, static, dynamic, joint}` with accuracies as
-        [share, low, high], 95 % Wilson intervals. Those treat pairs as independent, though each clip is in many; with `people`,
-        `joint_over_people` is [share, low, high] by [`pigeonhole_interval`]. **Joint where donors differ in both is the figure to
-        read**: a copy of one donor has none of it.
-        `follows`: for every factor, over the pairs whose donors differ in it, how often the output shows the static donor's class,
-        the dynamic donor's, or neither. `other_judges`: by name `real`, `swaps` as above, and `agreement`: how often it and the
-        first judge say alike whether a swap is right in everything. `realism`: [`two_sample_test`] of half of the real clips against
-        swaps of the other half.
+        A dict ready for JSON. `real`, `reconstructions` and, under `swaps`, all pairs, those that differ in
+        everything, those that share the static and those that share the dynamic labels, and the harder ones: each
+        `{n, static, dynamic, joint}` with accuracies as [share, low, high], 95 % Wilson intervals. Those treat pairs
+        as independent, though each clip is in many; with `people`, `joint_over_people` is [share, low, high] by
+        [`pigeonhole_interval`]. **Joint where donors differ in both is the figure to read**: a copy of one donor has
+        none of it. `follows`: for every factor, over the pairs whose donors differ in it, how often the output shows
+        the static donor's class, the dynamic donor's, or neither. `other_judges`: by name `real`, `swaps` as above,
+        and `agreement`: how often it and the first judge say alike whether a swap is right in everything. `realism`:
+        [`two_sample_test`] of half of the real clips against swaps of the other half.
 
     Raises ValueError for labels that cannot be judged, a judge of another set, and codes or clips that are not finite.
     """

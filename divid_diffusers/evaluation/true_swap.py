@@ -3,8 +3,8 @@
     true_clip = true_clips(held_out, num_frames=10)
     scores = score_true_swaps(swaps, static_donors, dynamic_donors, true_clip)["swaps"]
 
-Puppets are rendered. Skeletons of UTD-MHAD are drawn from the recording once more, on the other person. In Sprites every
-character performs every action, so that the true clip is in the set.
+Puppets are rendered. Skeletons of UTD-MHAD are drawn from the recording once more, on the other person. In Sprites
+every character performs every action, so that the true clip is in the set.
 """
 
 import functools
@@ -40,10 +40,12 @@ SPRITES_LABELS = {"identity", "action", "body", "bottom", "top", "hair"}
 
 class TrueClips(Protocol):
     """
-    What a set must give to have its swaps scored. Donors are items of the set, as [`Puppets`] and [`PreparedClips`] give them.
+    What a set must give to have its swaps scored. Donors are items of the set, as [`Puppets`] and [`PreparedClips`]
+    give them.
 
-    Called with a static and a dynamic donor: the true clip `(N, C, H, W)` in [0, 1], for any two donors; for the same clip
-    twice it is that clip. `other_motions`: a dynamic donor for each other action, as near to the given one as the set has it.
+    Called with a static and a dynamic donor: the true clip `(N, C, H, W)` in [0, 1], for any two donors; for the same
+    clip twice it is that clip. `other_motions`: a dynamic donor for each other action, as near to the given one as the
+    set has it.
     """
 
     def __call__(self, static_donor: dict, dynamic_donor: dict) -> torch.Tensor: ...
@@ -62,25 +64,28 @@ def score_true_swaps(
     """
     Args:
         swaps (`torch.Tensor` of shape `(B, N, C, H, W)`): decoded clips in [0, 1].
-        static_donors, dynamic_donors (`Sequence[dict]` of length B): the items whose identity, and whose motion, clip b should
-            show. A pair of the same clip twice is a reconstruction, and may be among them.
+        static_donors, dynamic_donors (`Sequence[dict]` of length B): the items whose identity, and whose motion, clip
+            b should show. A pair of the same clip twice is a reconstruction, and may be among them.
         true_clip (`TrueClips`): see [`true_clips`].
         features: see [`perceptual_distance`].
 
     Returns:
-        A dict ready for JSON of three scores: `swaps` and, for the scale, what a copy of either donor's clip would get. Each holds
-        `n`; `psnr` (dB, at most 100), `ssim`, `motion_error` and, with `features`, `perceptual_distance`, as [mean, half width of
-        its 95 % interval or, of a single swap, None]; and two shares as [share, low, high] with a 95 % Wilson interval:
+        A dict ready for JSON of three scores: `swaps` and, for the scale, what a copy of either donor's clip would
+        get. Each holds `n`; `psnr` (dB, at most 100), `ssim`, `motion_error` and, with `features`,
+        `perceptual_distance`, as [mean, half width of its 95 % interval or, of a single swap, None]; and two shares as
+        [share, low, high] with a 95 % Wilson interval:
 
-        - `identity_kept`: swaps nearer (mean squared error) to the true clip than to that of any other person among the static
-          donors, or None where there is one person;
-        - `motion_kept`: swaps nearer to the true clip than to that person's performance of any other motion of the set, or None
-          where there is one motion.
+        - `identity_kept`: swaps nearer (mean squared error) to the true clip than to that of any other person among
+          the static donors, or None where there is one person;
+        - `motion_kept`: swaps nearer to the true clip than to that person's performance of any other motion of the
+          set, or None where there is one motion.
 
-        Nearness is of pixels, so that a clip of the wrong person may well be nearest to the wrong motion: the copies tell.
+        Nearness is of pixels, so that a clip of the wrong person may well be nearest to the wrong motion: the copies
+        tell.
 
     Raises:
-        ValueError: swaps that are not finite or not as many as the donors, a swap that is not shaped like its true clip.
+        ValueError: swaps that are not finite or not as many as the donors, a swap that is not shaped like its true
+            clip.
     """
     if not len(swaps) == len(static_donors) == len(dynamic_donors) > 0:
         numbers = f"{len(static_donors)} static and {len(dynamic_donors)} dynamic donors for {len(swaps)} swaps"
@@ -143,11 +148,12 @@ def true_clips(clips: "Puppets | PreparedClips", num_frames: int, recordings: st
     Args:
         clips: the split that donors come from.
         num_frames (`int`): N.
-        recordings: `Skeleton.zip`, or the folder it was unpacked to, that skeletons were prepared from; other sets need none.
+        recordings: `Skeleton.zip`, or the folder it was unpacked to, that skeletons were prepared from; other sets
+            need none.
 
     Raises:
-        ValueError: a set that cannot give the true clip of any pair; recordings that are not given, cannot be read or are not
-            all there; a set whose own clips are drawn differently now.
+        ValueError: a set that cannot give the true clip of any pair; recordings that are not given, cannot be read or
+            are not all there; a set whose own clips are drawn differently now.
     """
     labels = set(getattr(clips, "labels", ()))
     if isinstance(clips, Puppets):
@@ -160,13 +166,15 @@ def true_clips(clips: "Puppets | PreparedClips", num_frames: int, recordings: st
         truth = SpritesTruth(clips, num_frames)
     else:
         raise ValueError(
-            "This set cannot give the true clip of any pair, only of what was recorded: Puppets, skeletons of UTD-MHAD "
+            "This set cannot give the true clip of any pair, only of what was recorded: Puppets, skeletons of "
+            "UTD-MHAD "
             "(prepare/mhad.py --modality skeleton) and Sprites (prepare/sprites.py) can."
         )
     clip = clips[0]
     if not torch.equal(truth(clip, clip), cut(clip["frames"], num_frames)):
         raise ValueError(
-            f"{clip['clip_id']} of the set is not what would be drawn now: it was prepared from other recordings or by another "
+            f"{clip['clip_id']} of the set is not what would be drawn now: it was prepared from other recordings or "
+            "by another "
             "version of this package. Prepare it anew."
         )
     return truth
@@ -190,8 +198,8 @@ class PuppetTruth:
 
 class SkeletonTruth:
     """
-    [`TrueClips`] of UTD-MHAD's skeletons: the donor's recording, on the other person. Other motions are the first recording of
-    each other action by the same performer, whose posture would else tell them apart.
+    [`TrueClips`] of UTD-MHAD's skeletons: the donor's recording, on the other person. Other motions are the first
+    recording of each other action by the same performer, whose posture would else tell them apart.
 
     Raises ValueError for recordings that cannot be read, or lack one of the set's. They take 30 MB of memory.
     """
@@ -210,7 +218,8 @@ class SkeletonTruth:
                 raise ValueError(damaged[clip_id])
         if missing:
             raise ValueError(
-                f"{recordings} lacks {len(missing)} recordings of the set, {missing[0]}_skeleton.mat for one: give the zip or "
+                f"{recordings} lacks {len(missing)} recordings of the set, {missing[0]}_skeleton.mat for one: give "
+                "the zip or "
                 "folder that the set was prepared from."
             )
 
@@ -279,7 +288,8 @@ class SpritesTruth:
             if counts[pair] != 1:
                 person, action = (clips.labels[name][number] for name, number in zip(("identity", "action"), pair))
                 raise ValueError(
-                    f"Character {person} performs {action} in {counts[pair]} clips of this split: the true clip of a swap is the "
+                    f"Character {person} performs {action} in {counts[pair]} clips of this split: the true clip of a "
+                    "swap is the "
                     "one clip that shows it. Prepare the set anew."
                 )
 
@@ -287,7 +297,8 @@ class SpritesTruth:
         pair = static_donor["identity"], dynamic_donor["action"]
         if pair not in self.places:
             raise ValueError(
-                f"There is no clip of character {pair[0]} performing action {pair[1]} in this split: both donors must be of it."
+                f"There is no clip of character {pair[0]} performing action {pair[1]} in this split: both donors must "
+                "be of it."
             )
         return cut(self.clips[self.places[pair]]["frames"], self.num_frames)
 

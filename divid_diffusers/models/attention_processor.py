@@ -1,4 +1,6 @@
-"""Attention among the pixels of a frame, and over its two tokens with keys and values that may be kept from step to step."""
+"""
+Attention among the pixels of a frame, and over its two tokens with keys and values that may be kept from step to step.
+"""
 
 from dataclasses import dataclass, field
 
@@ -9,8 +11,8 @@ from torch.nn import functional as F
 
 def attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
     """
-    Scaled-dot-product attention. Training in bfloat16 on a CPU computes it in float32: the backward pass of torch's fused kernel
-    takes ten times as long in bfloat16 (torch 2.6 to 2.13, 10 to 256 tokens).
+    Scaled-dot-product attention. Training in bfloat16 on a CPU computes it in float32: the backward pass of torch's
+    fused kernel takes ten times as long in bfloat16 (torch 2.6 to 2.13, 10 to 256 tokens).
     """
     if query.dtype == torch.bfloat16 and query.device.type == "cpu" and torch.is_grad_enabled():
         with torch.autocast("cpu", enabled=False):
@@ -43,8 +45,8 @@ class PixelAttnProcessor:
 @dataclass
 class ContextCache:
     """
-    A context `(frames, 2, width)` with the keys and values that the cross-attention layers made of it so far. Each layer
-    adds its own where it first meets the context: elsewhere its weights may be offloaded.
+    A context `(frames, 2, width)` with the keys and values that the cross-attention layers made of it so far. Each
+    layer adds its own where it first meets the context: elsewhere its weights may be offloaded.
     """
 
     context: torch.Tensor
@@ -58,8 +60,8 @@ class StaticDynamicAttnProcessor:
         g   = sigmoid(q . (k_s - k_d) / sqrt(c))          one number per head and pixel
         out = v_d + g (v_s - v_d)
 
-    which equals stock scaled-dot-product attention and needs no attention matrix. `g` says how much a pixel reads from the
-    static token. `encoder_hidden_states` is either the context `(frames, 2, width)` or a [`ContextCache`].
+    which equals stock scaled-dot-product attention and needs no attention matrix. `g` says how much a pixel reads from
+    the static token. `encoder_hidden_states` is either the context `(frames, 2, width)` or a [`ContextCache`].
     """
 
     def __call__(

@@ -11,8 +11,8 @@ STATIC_HIDDEN_DIM = 64  # as published
 
 class DBSE(SequentialVAE):
     r"""
-    *Sequential Disentanglement by Extracting Static Information From A Single Sequence Element* (Berman et al., ICML 2024), a
-    sequential VAE. With `z_i` the embedding of frame `i`, see [`SequentialVAE`],
+    *Sequential Disentanglement by Extracting Static Information From A Single Sequence Element* (Berman et al., ICML
+    2024), a sequential VAE. With `z_i` the embedding of frame `i`, see [`SequentialVAE`],
 
         q(s | x)   = Gaussian(tanh(W z_1))                                          from the first frame alone
         r_i        = z_i - z_1,   r_1 ~ N(0, I)
@@ -20,10 +20,11 @@ class DBSE(SequentialVAE):
         L          = 5 sum_i |x_i - x'_i|^2 + |x_1 - x'_1|^2 + KL(s) + KL(d)        `form="published"`
         L          = sum_i |x_i - x'_i|_1 + 10 perceptual + 5 KL(s) + KL(d)         `form="divid"`
 
-    `x'_i` is decoded from a sample of `[d_i, s]`. Every term is a sum over pixels, frames and dimensions and a mean over clips.
-    When tokens are read, not trained, r_1 is 0 instead of noise, so that they are a function of the clip (our choice). Sources:
-    Berman et al. 2024, arXiv:2406.18131, method; the loss of DiViD's form Gheisari and Genovesio 2025, arXiv:2507.13934,
-    experiments, which has one reconstruction term, so the extra one for the first frame is left out there (our reading).
+    `x'_i` is decoded from a sample of `[d_i, s]`. Every term is a sum over pixels, frames and dimensions and a mean
+    over clips. When tokens are read, not trained, r_1 is 0 instead of noise, so that they are a function of the clip
+    (our choice). Sources: Berman et al. 2024, arXiv:2406.18131, method; the loss of DiViD's form Gheisari and
+    Genovesio 2025, arXiv:2507.13934, experiments, which has one reconstruction term, so the extra one for the first
+    frame is left out there (our reading).
 
     ```python
     import torch

@@ -1,4 +1,7 @@
-"""Frames to embeddings and tokens back to frames, one by one: as the baselines publish it, and as the DiViD paper compares them."""
+"""
+Frames to embeddings and tokens back to frames, one by one: as the baselines publish it, and as the DiViD paper
+compares them.
+"""
 
 import torch
 from diffusers.models.autoencoders.vae import Decoder
@@ -10,7 +13,9 @@ FORMS = ("divid", "published")
 
 
 class Layers(nn.Sequential):
-    """A network of fixed layers. Some of them, a slice as block-level offloading takes it, are no network of the kind."""
+    """
+    A network of fixed layers. Some of them, a slice as block-level offloading takes it, are no network of the kind.
+    """
 
     def __getitem__(self, index):
         return nn.Sequential(*self)[index]
@@ -18,8 +23,8 @@ class Layers(nn.Sequential):
 
 class DCGANFrameEncoder(Layers):
     """
-    The published frame encoder: frames `(F, C, H, W)` in [-1, 1] to embeddings `(F, E)` in [-1, 1]. Convolutions 4x4 of stride 2
-    with BatchNorm and LeakyReLU 0.2, then one over the whole 4x4 map, BatchNorm, tanh.
+    The published frame encoder: frames `(F, C, H, W)` in [-1, 1] to embeddings `(F, E)` in [-1, 1]. Convolutions 4x4
+    of stride 2 with BatchNorm and LeakyReLU 0.2, then one over the whole 4x4 map, BatchNorm, tanh.
     """
 
     def __init__(self, in_channels: int, block_out_channels: tuple[int, ...], embedding_dim: int):
@@ -36,8 +41,8 @@ class DCGANFrameEncoder(Layers):
 
 class DCGANFrameDecoder(Layers):
     """
-    The published frame decoder: `[d_i, s]` `(F, D + S)` to frames `(F, C, H, W)` in [-1, 1]. The encoder's mirror image in
-    transposed convolutions; the last gives the pixels through a sigmoid.
+    The published frame decoder: `[d_i, s]` `(F, D + S)` to frames `(F, C, H, W)` in [-1, 1]. The encoder's mirror
+    image in transposed convolutions; the last gives the pixels through a sigmoid.
     """
 
     def __init__(self, token_dim: int, block_out_channels: tuple[int, ...], out_channels: int):
@@ -54,8 +59,8 @@ class DCGANFrameDecoder(Layers):
 
 class DiViDFrameDecoder(nn.Module):
     """
-    The mirror image of DiViD's image encoder: `[d_i, s]` `(F, D + S)` to frames `(F, C, H, W)`, in [-1, 1] up to what training
-    left. The paper has "spatial attention at selected resolutions"; here at the lowest (our choice).
+    The mirror image of DiViD's image encoder: `[d_i, s]` `(F, D + S)` to frames `(F, C, H, W)`, in [-1, 1] up to what
+    training left. The paper has "spatial attention at selected resolutions"; here at the lowest (our choice).
     """
 
     def __init__(self, token_dim: int, side: int, latent_channels: int, out_channels: int, patch_size: int, **widths):

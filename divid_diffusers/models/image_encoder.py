@@ -8,8 +8,8 @@ from torch.nn import functional as F
 
 class ImageEncoder(nn.Module):
     """
-    Frames `(F, C, H, W)` in [-1, 1] to embeddings `(F, E)`, every frame on its own: a convolutional encoder, then a 1x1 convolution
-    (DiViD, arXiv:2507.13934, "sequence encoder"; the encoder is latent diffusion's).
+    Frames `(F, C, H, W)` in [-1, 1] to embeddings `(F, E)`, every frame on its own: a convolutional encoder, then a
+    1x1 convolution (DiViD, arXiv:2507.13934, "sequence encoder"; the encoder is latent diffusion's).
 
     Args:
         in_channels (`int`): of a frame.

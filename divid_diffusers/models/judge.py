@@ -19,9 +19,10 @@ class ClipJudge(StrictLoadingMixin, ModelMixin, ConfigMixin):
 
         f_i = CNN(x_i, x_i - x_1),   h = biLSTM(f_1 .. f_N),   logits_k = MLP_k([mean_i h_i ; mean_i f_i])
 
-    The frame difference is given because motions that differ little in pixels differ clearly in it (our choice). The shape is
-    that of the field's judges (Bai et al. 2021, C-DSVAE, arXiv:2110.12091, experiments); it is trained on real training clips only, and carries its accuracy
-    on real held-out clips in its config, without which a score it gives means little.
+    The frame difference is given because motions that differ little in pixels differ clearly in it (our choice). The
+    shape is that of the field's judges (Bai et al. 2021, C-DSVAE, arXiv:2110.12091, experiments); it is trained on
+    real training clips only, and carries its accuracy on real held-out clips in its config, without which a score it
+    gives means little.
 
     ```python
     import torch
@@ -41,8 +42,8 @@ class ClipJudge(StrictLoadingMixin, ModelMixin, ConfigMixin):
         dropout (`float`): before the heads.
         num_frames (`int`): frames per clip it was trained on.
         dataset (`str`): name of the set it was trained on.
-        test_accuracy (`dict`): filled by `training/train_judge.py`: for every factor, and for all together ("joint"), accuracy on
-            real held-out clips as [share, low, high, n].
+        test_accuracy (`dict`): filled by `training/train_judge.py`: for every factor, and for all together ("joint"),
+            accuracy on real held-out clips as [share, low, high, n].
     """
 
     _no_split_modules = []
@@ -94,7 +95,8 @@ class ClipJudge(StrictLoadingMixin, ModelMixin, ConfigMixin):
         size, channels = self.config.sample_size, self.config.in_channels
         if clips.ndim != 5 or clips.shape[2:] != (channels, size, size):
             raise ValueError(
-                f"The judge of {self.config.dataset or 'this set'} takes clips (batch, frames, {channels}, {size}, {size}), but got "
+                f"The judge of {self.config.dataset or 'this set'} takes clips (batch, frames, {channels}, {size}, "
+                f"{size}), but got "
                 f"{tuple(clips.shape)}: is it a judge of another data set?"
             )
         batch = clips.shape[0]
@@ -108,8 +110,8 @@ class ClipJudge(StrictLoadingMixin, ModelMixin, ConfigMixin):
     @reads_weights
     def feature_maps(self, frames: torch.Tensor) -> list[torch.Tensor]:
         """
-        The frame encoder's maps `(N, C_l, H_l, W_l)`, one per level, of one clip's frames `(N, C, H, W)` in [0, 1]: what
-        [`perceptual_distance`] compares clips in, by a network that knows this very domain.
+        The frame encoder's maps `(N, C_l, H_l, W_l)`, one per level, of one clip's frames `(N, C, H, W)` in [0, 1]:
+        what [`perceptual_distance`] compares clips in, by a network that knows this very domain.
         """
         frames = frames.to(input_device(self), self.dtype)
         return self._maps(torch.cat([frames, frames - frames[:1]], dim=1))
@@ -118,8 +120,9 @@ class ClipJudge(StrictLoadingMixin, ModelMixin, ConfigMixin):
     @reads_weights
     def texture(self, clips: torch.Tensor) -> torch.Tensor:
         """
-        Mean and standard deviation over places of every channel of those maps, averaged over frames: `(B, F)`, on the CPU, of clips
-        `(B, N, C, H, W)` in [0, 1]. They tell blur, noise and seams, which the classes that it names should not depend on.
+        Mean and standard deviation over places of every channel of those maps, averaged over frames: `(B, F)`, on the
+        CPU, of clips `(B, N, C, H, W)` in [0, 1]. They tell blur, noise and seams, which the classes that it names
+        should not depend on.
         """
         self.eval()
         clips = clips.to(input_device(self), self.dtype)

@@ -10,10 +10,10 @@ def reads_weights(method):
     """
     For `forward`, and for every public method of a model that reads weights.
 
-    Offloading brings a module's weights in where the module is called. `forward` is hooked by the libraries themselves; any
-    other method, called from outside, gets the same hooks here: those of accelerate and those of diffusers' group offloading
-    (diffusers' own `apply_forward_hook` knows the former only). Called from within `forward`, or from another such method, it
-    is a plain call: the weights are in, and must stay for the rest of it.
+    Offloading brings a module's weights in where the module is called. `forward` is hooked by the libraries
+    themselves; any other method, called from outside, gets the same hooks here: those of accelerate and those of
+    diffusers' group offloading (diffusers' own `apply_forward_hook` knows the former only). Called from within
+    `forward`, or from another such method, it is a plain call: the weights are in, and must stay for the rest of it.
     """
 
     def run(self, *args, **kwargs):
@@ -33,7 +33,8 @@ def reads_weights(method):
         finally:
             self._weights_are_in = False
 
-    # Not functools.wraps: accelerate takes its own wrappers off by following `__wrapped__`, and would take this one, too.
+    # Not functools.wraps: accelerate takes its own wrappers off by following `__wrapped__`, and would take this one,
+    # too.
     functools.update_wrapper(run, method)
     del run.__wrapped__
     run.__signature__ = inspect.signature(method)
@@ -41,7 +42,9 @@ def reads_weights(method):
 
 
 def input_device(model) -> torch.device:
-    """Where to put inputs: beside the weights or, if those are on no device now, on the CPU, from where hooks take them."""
+    """
+    Where to put inputs: beside the weights or, if those are on no device now, on the CPU, from where hooks take them.
+    """
     return torch.device("cpu") if model.device.type == "meta" else model.device
 
 

@@ -11,9 +11,9 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 class VGGPerceptualDistance(nn.Module):
     r"""
-    `(1/4) sum_l mean |phi_l(x) - phi_l(x')|` for each frame, with `phi_l` the features of VGG-16's block `l`. Frozen; gradients
-    pass through it to its input. Source: Gheisari and Genovesio 2025, arXiv:2507.13934,
-    experiments: "features of a pre-trained VGG"; which layers, and the absolute difference, are our choice.
+    `(1/4) sum_l mean |phi_l(x) - phi_l(x')|` for each frame, with `phi_l` the features of VGG-16's block `l`. Frozen;
+    gradients pass through it to its input. Source: Gheisari and Genovesio 2025, arXiv:2507.13934, experiments:
+    "features of a pre-trained VGG"; which layers, and the absolute difference, are our choice.
 
     Raises:
         ImportError: torchvision is not installed, or does not fit the torch that is.
@@ -45,7 +45,8 @@ def load_vgg16_features() -> nn.Sequential:
         from torchvision.models import VGG16_Weights, vgg16
     except (ImportError, RuntimeError) as error:  # RuntimeError: built for another torch
         raise ImportError(
-            f"The perceptual loss needs torchvision, which cannot be imported ({error}): install the torchvision that was built "
+            f"The perceptual loss needs torchvision, which cannot be imported ({error}): install the torchvision that "
+            "was built "
             "for this torch (see pytorch.org), or pass --perceptual_weight 0."
         ) from error
     try:

@@ -1,4 +1,7 @@
-"""The sequence encoder: a clip becomes one static token and one dynamic token per frame (Gheisari and Genovesio 2025, arXiv:2507.13934)."""
+"""
+The sequence encoder: a clip becomes one static token and one dynamic token per frame (Gheisari and Genovesio 2025,
+arXiv:2507.13934).
+"""
 
 from dataclasses import dataclass
 
@@ -36,7 +39,10 @@ class DiViDTokens(BaseOutput):
 
 
 class FrameAttention(nn.MultiheadAttention):
-    """Self-attention over `(B, N, E)`. It calls its output layer, whose weights the parent reads without: see [`reads_weights`]."""
+    """
+    Self-attention over `(B, N, E)`. It calls its output layer, whose weights the parent reads without: see
+    [`reads_weights`].
+    """
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         projected = F.linear(hidden, self.in_proj_weight, self.in_proj_bias)
@@ -53,10 +59,10 @@ class DiViDSequenceEncoder(StrictLoadingMixin, ModelMixin, ConfigMixin):
         r_i         = z_i - z_1
         d_1 .. d_N  = W_d LayerNorm(h + SelfAttention(h)),    h = biLSTM(r_1 .. r_N)
 
-    The subtraction removes what all frames share before motion is encoded. It also removes the absolute pose of the static
-    frame: `d` describes motion *relative to that frame*, and a swap shows it from the static donor's pose. With
-    `residual=False`, r_i = z_i and `d` tells the pose itself. Source: the paper's "sequence encoder"; what it leaves open is a
-    field below, marked "our choice".
+    The subtraction removes what all frames share before motion is encoded. It also removes the absolute pose of the
+    static frame: `d` describes motion *relative to that frame*, and a swap shows it from the static donor's pose. With
+    `residual=False`, r_i = z_i and `d` tells the pose itself. Source: the paper's "sequence encoder"; what it leaves
+    open is a field below, marked "our choice".
 
     ```python
     import torch
@@ -73,24 +79,26 @@ class DiViDSequenceEncoder(StrictLoadingMixin, ModelMixin, ConfigMixin):
         in_channels (`int`): 3 for RGB, 1 for grey or depth.
         patch_size (`int`): side of the pixel blocks folded into channels before the first convolution; 1 in the paper.
         block_out_channels (`tuple[int]`): width of each resolution level of the image encoder; between two levels the
-            resolution halves. Paper: base width 128, three levels; multipliers (1, 2, 4) are latent diffusion's f4 encoder.
+            resolution halves. Paper: base width 128, three levels; multipliers (1, 2, 4) are latent diffusion's f4
+            encoder.
         layers_per_block (`int`): residual blocks per level.
         mid_block_add_attention (`bool`): self-attention at the lowest resolution, as in latent diffusion (our choice).
         latent_channels (`int`): channels of the image embedding, after the 1x1 convolution.
         norm_num_groups (`int`): groups of the image encoder's GroupNorm.
-        pixel_shortcut (`bool`): the 1x1 convolution also sees the frame itself, averaged down to the embedding's resolution.
-            Off in the paper; GroupNorm hides absolute colour, which is much of an identity.
+        pixel_shortcut (`bool`): the 1x1 convolution also sees the frame itself, averaged down to the embedding's
+            resolution. Off in the paper; GroupNorm hides absolute colour, which is much of an identity.
         static_hidden_dim (`int`): hidden width of the two-layer static MLP.
         static_dim, dynamic_dim (`int`): S and D. Equal in the paper, whose orthogonality term compares s with d_i.
         lstm_hidden_dim (`int`): width per direction of the LSTM; the attention works on twice that (our choice: one
             layer of 128, so that attention has the paper's 256).
         num_attention_heads (`int`): heads of the self-attention over frames.
-        first_frame (`str`): the token of the static frame, whose residual is zero. `"context"`: it goes through LSTM and
-            attention like any other. `"null"`: a learned token that does not depend on the clip. `"noise"`: its residual is
-            N(0, I) while training and 0 at evaluation (DBSE's way). `"zero"`: it is subtracted from all tokens, `d_i - d_1`, so that
-            what is the same in all frames, as an identity is, cannot be in d. Our choice: the paper does not say.
-        residual (`bool`): r_i = z_i - z_1, the paper's form. Without it, r_i = z_i (our choice): nothing but the augmentation of the
-            clip that d is read from then keeps looks out of d.
+        first_frame (`str`): the token of the static frame, whose residual is zero. `"context"`: it goes through LSTM
+            and attention like any other. `"null"`: a learned token that does not depend on the clip. `"noise"`: its
+            residual is N(0, I) while training and 0 at evaluation (DBSE's way). `"zero"`: it is subtracted from all
+            tokens, `d_i - d_1`, so that what is the same in all frames, as an identity is, cannot be in d. Our choice:
+            the paper does not say.
+        residual (`bool`): r_i = z_i - z_1, the paper's form. Without it, r_i = z_i (our choice): nothing but the
+            augmentation of the clip that d is read from then keeps looks out of d.
     """
 
     _supports_gradient_checkpointing = True
@@ -120,14 +128,16 @@ class DiViDSequenceEncoder(StrictLoadingMixin, ModelMixin, ConfigMixin):
         reduction = patch_size * 2 ** (len(block_out_channels) - 1)
         if sample_size % reduction:
             raise ValueError(
-                f"`sample_size` ({sample_size}) must be a multiple of patch_size * 2^(levels - 1) = {reduction}: change "
+                f"`sample_size` ({sample_size}) must be a multiple of patch_size * 2^(levels - 1) = {reduction}: "
+                "change "
                 "`sample_size`, `patch_size` or the number of `block_out_channels`."
             )
         if first_frame not in FIRST_FRAME_TOKENS:
             raise ValueError(f"`first_frame` is {first_frame!r}; choose one of {', '.join(FIRST_FRAME_TOKENS)}.")
         if not residual and first_frame != "context":
             raise ValueError(
-                f"`first_frame` is {first_frame!r}, which replaces the residual that is zero, but with `residual=False` there are none: "
+                f"`first_frame` is {first_frame!r}, which replaces the residual that is zero, but with "
+                "`residual=False` there are none: "
                 "choose 'context'."
             )
 
@@ -175,8 +185,8 @@ class DiViDSequenceEncoder(StrictLoadingMixin, ModelMixin, ConfigMixin):
     @reads_weights
     def encode_dynamic(self, embeddings: torch.Tensor, static_frame: int = 0) -> torch.Tensor:
         """
-        Dynamic tokens `(B, N, D)` of embeddings `(B, N, E)`, relative to the frame `static_frame`, as in [`forward`], where the
-        config says so.
+        Dynamic tokens `(B, N, D)` of embeddings `(B, N, E)`, relative to the frame `static_frame`, as in [`forward`],
+        where the config says so.
         """
         static_frame = frame_index(static_frame, embeddings.shape[1])
         residuals = embeddings
@@ -206,10 +216,11 @@ class DiViDSequenceEncoder(StrictLoadingMixin, ModelMixin, ConfigMixin):
         """
         Args:
             frames (`torch.Tensor` of shape `(B, N, C, H, W)`): a batch of clips, values in [-1, 1], any N >= 1.
-            static_frame (`int`): the frame that gives s and that is subtracted from the others; the paper's is the first.
-            dynamic_frames (`torch.Tensor` of shape `(B, M, C, H, W)`, any M > `static_frame`): the clip d is read from, where it is not
-                `frames` itself: training may pass a recoloured copy so that colour cannot travel through d (our choice, off
-                by default).
+            static_frame (`int`): the frame that gives s and that is subtracted from the others; the paper's is the
+                first.
+            dynamic_frames (`torch.Tensor` of shape `(B, M, C, H, W)`, any M > `static_frame`): the clip d is read
+                from, where it is not `frames` itself: training may pass a recoloured copy so that colour cannot travel
+                through d (our choice, off by default).
             return_dict (`bool`): a [`DiViDTokens`], or the tuple `(static, dynamic)`.
 
         Raises:
@@ -236,7 +247,8 @@ class DiViDSequenceEncoder(StrictLoadingMixin, ModelMixin, ConfigMixin):
         size, channels = self.config.sample_size, self.config.in_channels
         if frames.ndim != 5 or frames.shape[1] == 0 or frames.shape[2:] != (channels, size, size):
             raise ValueError(
-                f"The encoder takes frames of shape (batch, frames, {channels}, {size}, {size}) with at least one frame, "
+                f"The encoder takes frames of shape (batch, frames, {channels}, {size}, {size}) with at least one "
+                "frame, "
                 f"but got {tuple(frames.shape)}: resize the clip, or load a checkpoint made for it."
             )
 

@@ -54,9 +54,9 @@ class GaussianHead(nn.Linear):
 
 class DynamicPrior(nn.Module):
     r"""
-    `p(d_1 .. d_N) = prod_i p(d_i | d_<i)`: two stacked LSTM cells, which start at zero, read `d_{i-1}` (and zero for `d_0`) and give
-    mean and log-variance of `d_i`. Source: Naiman et al. 2023, arXiv:2305.15924, after Li
-    and Mandt 2018, arXiv:1803.02991.
+    `p(d_1 .. d_N) = prod_i p(d_i | d_<i)`: two stacked LSTM cells, which start at zero, read `d_{i-1}` (and zero for
+    `d_0`) and give mean and log-variance of `d_i`. Source: Naiman et al. 2023, arXiv:2305.15924, after Li and Mandt
+    2018, arXiv:1803.02991.
     """
 
     def __init__(self, dynamic_dim: int, hidden_dim: int):
@@ -70,7 +70,9 @@ class DynamicPrior(nn.Module):
         return self.head(self.lstm(previous)[0])
 
     def rollout(self, noise: torch.Tensor) -> torch.Tensor:
-        """A sample `(B, N, D)` of the prior, each frame given those drawn before it; `noise` `(B, N, D)` is N(0, I)."""
+        """
+        A sample `(B, N, D)` of the prior, each frame given those drawn before it; `noise` `(B, N, D)` is N(0, I).
+        """
         previous, state, frames = torch.zeros_like(noise[:, 0]), None, []
         for frame_noise in noise.unbind(dim=1):
             hidden, state = self.lstm(previous[:, None], state)
@@ -89,22 +91,24 @@ class SequentialVAE(StrictLoadingMixin, ModelMixin, ConfigMixin, ABC):
         x_i = frame_decoder([d_i, s])                                  every frame on its own
         p(s) = N(0, I),   p(d_i | d_<i): an LSTM                       [`DynamicPrior`]
 
-    In the two `form`s everything but the frame encoder and decoder and the loss of a pixel is the same. Sources: Naiman
-    et al. 2023, arXiv:2305.15924 (SPYL); Berman et al. 2024, arXiv:2406.18131 (DBSE); for the `"divid"` form Gheisari and
-    Genovesio 2025, arXiv:2507.13934, experiments.
+    In the two `form`s everything but the frame encoder and decoder and the loss of a pixel is the same. Sources:
+    Naiman et al. 2023, arXiv:2305.15924 (SPYL); Berman et al. 2024, arXiv:2406.18131 (DBSE); for the `"divid"` form
+    Gheisari and Genovesio 2025, arXiv:2507.13934, experiments.
 
     Args:
         dynamic_dim (`int`): D. As published 32 (SPYL) or 256 (DBSE).
         static_dim (`int`): S.
         hidden_dim (`int`): width of the recurrent layers, per direction. DBSE has it equal to `dynamic_dim`.
-        form (`str`): the frame encoder and decoder. `"published"`: of DCGAN, the methods' own. `"divid"`: DiViD's image
-            encoder and its mirror image, as the DiViD paper compares the methods.
-        sample_size (`int`), in_channels (`int`): height and width of a frame in pixels; 3 for RGB, 1 for grey or depth.
+        form (`str`): the frame encoder and decoder. `"published"`: of DCGAN, the methods' own. `"divid"`: DiViD's
+            image encoder and its mirror image, as the DiViD paper compares the methods.
+        sample_size (`int`), in_channels (`int`): height and width of a frame in pixels; 3 for RGB, 1 for grey or
+            depth.
         block_out_channels (`tuple[int]`): width of each resolution level, in the published form (64, 128, 256, 512).
-        latent_channels (`int`): channels of a frame's embedding. In the published form it is one vector, 128 wide (SPYL) or
-            256 (DBSE); in DiViD's a map of `sample_size / (patch_size * 2^(levels - 1))` pixels a side, flattened.
-        patch_size, layers_per_block, norm_num_groups, mid_block_add_attention, pixel_shortcut: of DiViD's image encoder, see
-            [`DiViDSequenceEncoder`]; they say nothing in the published form.
+        latent_channels (`int`): channels of a frame's embedding. In the published form it is one vector, 128 wide
+            (SPYL) or 256 (DBSE); in DiViD's a map of `sample_size / (patch_size * 2^(levels - 1))` pixels a side,
+            flattened.
+        patch_size, layers_per_block, norm_num_groups, mid_block_add_attention, pixel_shortcut: of DiViD's image
+            encoder, see [`DiViDSequenceEncoder`]; they say nothing in the published form.
 
     Raises:
         ValueError: an unknown `form`, or a `sample_size` that the levels do not divide.
@@ -137,7 +141,8 @@ class SequentialVAE(StrictLoadingMixin, ModelMixin, ConfigMixin, ABC):
         if form == "published":
             if sample_size != 4 * 2 ** len(block_out_channels):
                 raise ValueError(
-                    f"The published form takes frames of 4 * 2^levels = {4 * 2 ** len(block_out_channels)} pixels a side, but "
+                    f"The published form takes frames of 4 * 2^levels = {4 * 2 ** len(block_out_channels)} pixels a "
+                    "side, but "
                     f"`sample_size` is {sample_size}: change it or the number of `block_out_channels`."
                 )
             embedding_dim = latent_channels
@@ -147,7 +152,8 @@ class SequentialVAE(StrictLoadingMixin, ModelMixin, ConfigMixin, ABC):
             reduction = patch_size * 2 ** (len(block_out_channels) - 1)
             if sample_size % reduction:
                 raise ValueError(
-                    f"`sample_size` ({sample_size}) must be a multiple of patch_size * 2^(levels - 1) = {reduction}: change "
+                    f"`sample_size` ({sample_size}) must be a multiple of patch_size * 2^(levels - 1) = {reduction}: "
+                    "change "
                     "it, `patch_size` or the number of `block_out_channels`."
                 )
             side = sample_size // reduction
@@ -171,7 +177,9 @@ class SequentialVAE(StrictLoadingMixin, ModelMixin, ConfigMixin, ABC):
 
     @abstractmethod
     def posteriors(self, embeddings: torch.Tensor) -> tuple[DiagonalGaussian, DiagonalGaussian]:
-        """`q(s | x)` over `(B, S)` and `q(d_i | x)` over `(B, N, D)` of embeddings `(B, N, E)`; nothing in it is random."""
+        """
+        `q(s | x)` over `(B, S)` and `q(d_i | x)` over `(B, N, D)` of embeddings `(B, N, E)`; nothing in it is random.
+        """
 
     @abstractmethod
     def loss(self, clips: torch.Tensor, noise: dict[str, torch.Tensor], **options) -> dict[str, torch.Tensor]:
@@ -183,7 +191,8 @@ class SequentialVAE(StrictLoadingMixin, ModelMixin, ConfigMixin, ABC):
         size, channels = self.config.sample_size, self.config.in_channels
         if clips.ndim != 5 or clips.shape[1] == 0 or clips.shape[2:] != (channels, size, size):
             raise ValueError(
-                f"{type(self).__name__} takes clips of shape (batch, frames, {channels}, {size}, {size}) with at least one frame, "
+                f"{type(self).__name__} takes clips of shape (batch, frames, {channels}, {size}, {size}) with at "
+                "least one frame, "
                 f"but got {tuple(clips.shape)}: resize the clip, or load a checkpoint made for it."
             )
         embeddings = self.frame_encoder(rearrange(clips, "b n c h w -> (b n) c h w"))
@@ -205,7 +214,9 @@ class SequentialVAE(StrictLoadingMixin, ModelMixin, ConfigMixin, ABC):
 
     @reads_weights
     def decode(self, static: torch.Tensor, dynamic: torch.Tensor) -> torch.Tensor:
-        """Clips `(B, N, C, H, W)` in [-1, 1] of tokens `(B, S)` and `(B, N, D)`; every frame from its own `[d_i, s]`."""
+        """
+        Clips `(B, N, C, H, W)` in [-1, 1] of tokens `(B, S)` and `(B, N, D)`; every frame from its own `[d_i, s]`.
+        """
         static = static[:, None].expand(-1, dynamic.shape[1], -1)
         tokens = rearrange(torch.cat([dynamic, static], dim=-1), "b n d -> (b n) d")
         return rearrange(self.frame_decoder(tokens), "(b n) c h w -> b n c h w", b=len(dynamic))
@@ -242,8 +253,8 @@ class SequentialVAE(StrictLoadingMixin, ModelMixin, ConfigMixin, ABC):
 
     def frame_errors(self, decoded: torch.Tensor, clips: torch.Tensor) -> torch.Tensor:
         """
-        The loss of each frame's pixels, `(B, N)`, summed: `|x - x'|` with values in [-1, 1] in DiViD's form, `(x - x')^2` with
-        values in [0, 1] in the published one.
+        The loss of each frame's pixels, `(B, N)`, summed: `|x - x'|` with values in [-1, 1] in DiViD's form,
+        `(x - x')^2` with values in [0, 1] in the published one.
         """
         difference = decoded.float() - clips.float()
         error = difference.abs() if self.config.form == "divid" else (difference / 2).square()
@@ -260,9 +271,10 @@ class SequentialVAE(StrictLoadingMixin, ModelMixin, ConfigMixin, ABC):
     ) -> dict[str, torch.Tensor]:
         """
         The terms of both methods, sums over pixels, frames and dimensions, means over clips: `reconstruction`, see
-        [`frame_errors`]; `perceptual`, if asked for, the distance of each frame times its number of pixels and channels, so that
-        a weight of 10 means ten times the loss of a pixel (latent diffusion's convention, our choice); `static_kl`,
-        `KL(q(s) || N(0, I))`; `dynamic_kl`, `sum_i KL(q(d_i) || p(d_i | d_<i))` with the sample in the condition.
+        [`frame_errors`]; `perceptual`, if asked for, the distance of each frame times its number of pixels and
+        channels, so that a weight of 10 means ten times the loss of a pixel (latent diffusion's convention, our
+        choice); `static_kl`, `KL(q(s) || N(0, I))`; `dynamic_kl`, `sum_i KL(q(d_i) || p(d_i | d_<i))` with the sample
+        in the condition.
         """
         terms = {"reconstruction": self.frame_errors(decoded, clips).sum(dim=1).mean()}
         if perceptual is not None:

@@ -18,8 +18,8 @@ OWN_WEIGHTS = {"static_kl": 5.0, "dynamic_kl": 1.0, "mutual_information": 1.0, "
 
 class SPYL(SequentialVAE):
     r"""
-    *Sample and Predict Your Latent* (Naiman et al., ICML 2023), a sequential VAE with contrastive terms. With `z_i` the embedding
-    of frame `i`, see [`SequentialVAE`],
+    *Sample and Predict Your Latent* (Naiman et al., ICML 2023), a sequential VAE with contrastive terms. With `z_i`
+    the embedding of frame `i`, see [`SequentialVAE`],
 
         h          = biLSTM(z_1 .. z_N)
         q(s | x)   = Gaussian([last forward state, first backward state])           from all frames
@@ -27,12 +27,13 @@ class SPYL(SequentialVAE):
         L          = 10 sum_i |x_i - x'_i|^2 + 5 KL(s) + KL(d) + MI(s; d) + NCE_s + NCE_d            `form="published"`
         L          = sum_i |x_i - x'_i|_1 + 10 perceptual + 5 KL(s) + KL(d) + MI(s; d) + NCE_s + NCE_d   `form="divid"`
 
-    MI is [`mutual_information`], NCE [`info_nce`]; the latter two come late in training. Their samples are decoded from codes
-    and encoded again: for s a positive from this clip's s with drawn dynamics, for d one from this clip's d with a drawn s, and
-    for both the same pool of `4 B` clips of the priors, the half of it that is farthest from the clip (in KL from its posterior)
-    being the negatives. That makes a step about four times as long: the pool is encoded and decoded without gradients (our
-    choice), the positives with. Sources: Naiman et al. 2023, arXiv:2305.15924, method; Gheisari and Genovesio 2025,
-    arXiv:2507.13934, experiments, which lists no term of the method's own, without which it would not be this method (our reading).
+    MI is [`mutual_information`], NCE [`info_nce`]; the latter two come late in training. Their samples are decoded
+    from codes and encoded again: for s a positive from this clip's s with drawn dynamics, for d one from this clip's d
+    with a drawn s, and for both the same pool of `4 B` clips of the priors, the half of it that is farthest from the
+    clip (in KL from its posterior) being the negatives. That makes a step about four times as long: the pool is
+    encoded and decoded without gradients (our choice), the positives with. Sources: Naiman et al. 2023,
+    arXiv:2305.15924, method; Gheisari and Genovesio 2025, arXiv:2507.13934, experiments, which lists no term of the
+    method's own, without which it would not be this method (our reading).
 
     ```python
     import torch
@@ -135,9 +136,10 @@ def mutual_information(
     num_train_clips: int,
 ) -> torch.Tensor:
     r"""
-    `MI(s; d) = mean relu(log q(s, d_i) - log q(s) - log q(d_i))` over clips and frames, with `q` the average posterior of the
-    training set, estimated from the batch by minibatch weighting: `log q(z) = log sum_b q(z | x_b) - log(B M)` for a batch of B
-    out of M = `num_train_clips`. Source: Naiman et al. 2023, arXiv:2305.15924, method; frame by frame is our reading.
+    `MI(s; d) = mean relu(log q(s, d_i) - log q(s) - log q(d_i))` over clips and frames, with `q` the average posterior
+    of the training set, estimated from the batch by minibatch weighting: `log q(z) = log sum_b q(z | x_b) - log(B M)`
+    for a batch of B out of M = `num_train_clips`. Source: Naiman et al. 2023, arXiv:2305.15924, method; frame by frame
+    is our reading.
 
     Args:
         static (`(B, S)`), dynamic (`(B, N, D)`): posteriors, and a sample of each.
@@ -161,8 +163,8 @@ def pairwise_log_density(samples: torch.Tensor, gaussian: DiagonalGaussian) -> t
 
 def info_nce(anchor: torch.Tensor, positive: torch.Tensor, negatives: torch.Tensor) -> torch.Tensor:
     """
-    `-log(e(a, p) / (e(a, p) + sum_k e(a, n_k)))` with `e = exp(cos / 0.5)`, the mean over anchors and positives `(B, D)`, each
-    with its own negatives `(B, K, D)`. Source: Naiman et al. 2023, arXiv:2305.15924, method.
+    `-log(e(a, p) / (e(a, p) + sum_k e(a, n_k)))` with `e = exp(cos / 0.5)`, the mean over anchors and positives
+    `(B, D)`, each with its own negatives `(B, K, D)`. Source: Naiman et al. 2023, arXiv:2305.15924, method.
     """
     candidates = torch.cat([positive[:, None], negatives], dim=1)
     scores = torch.cosine_similarity(anchor[:, None], candidates, dim=-1) / TEMPERATURE
@@ -171,13 +173,18 @@ def info_nce(anchor: torch.Tensor, positive: torch.Tensor, negatives: torch.Tens
 
 @torch.no_grad()
 def farthest(anchors: DiagonalGaussian, pool: DiagonalGaussian) -> torch.Tensor:
-    """The means `(B, K, ...)` of the half of a pool `(2 K, ...)` that is farthest from each of the anchors `(B, ...)`."""
+    """
+    The means `(B, K, ...)` of the half of a pool `(2 K, ...)` that is farthest from each of the anchors `(B, ...)`.
+    """
     flat = [DiagonalGaussian(each.mean.flatten(1), each.log_variance.flatten(1)) for each in (anchors, pool)]
     return pool.mean[pairwise_kl(*flat).topk(len(pool.mean) // 2, dim=1).indices]
 
 
 def pairwise_kl(anchors: DiagonalGaussian, pool: DiagonalGaussian) -> torch.Tensor:
-    """`KL(anchor || pool member)`, `(B, P)`, of `(B, D)` and `(P, D)`, as products of matrices: `(B, P, D)` would be large."""
+    """
+    `KL(anchor || pool member)`, `(B, P)`, of `(B, D)` and `(P, D)`, as products of matrices: `(B, P, D)` would be
+    large.
+    """
     precision = (-pool.log_variance).exp()
     squares = (anchors.mean.square() + anchors.log_variance.exp()) @ precision.T
     mixed = anchors.mean @ (pool.mean * precision).T
@@ -188,7 +195,10 @@ def pairwise_kl(anchors: DiagonalGaussian, pool: DiagonalGaussian) -> torch.Tens
 
 @contextmanager
 def keep_statistics(model: nn.Module) -> Iterator[None]:
-    """Within it BatchNorm normalises by the batch as ever, but its running averages forget the batch: drawn clips are no data."""
+    """
+    Within it BatchNorm normalises by the batch as ever, but its running averages forget the batch: drawn clips are no
+    data.
+    """
     norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
     try:

@@ -16,7 +16,9 @@ from .offloading import reads_weights
 
 
 class ResnetCrossAttnDownBlock2D(CrossAttnDownBlock2D):
-    """The stock cross-attention block, down-sampled by a residual block with time embedding instead of a convolution."""
+    """
+    The stock cross-attention block, down-sampled by a residual block with time embedding instead of a convolution.
+    """
 
     def __init__(self, out_channels: int, temb_channels: int, resnet_groups: int, add_downsample: bool, **kwargs):
         norm = {
@@ -83,14 +85,14 @@ class PositionedConv2d(nn.Conv2d):
 
 class DiViDUNet2DConditionModel(StrictLoadingMixin, UNet2DConditionModel):
     r"""
-    The noise of every frame given two tokens: `eps_theta(x_t^i, t, s, d_i)` (the paper's equation 2). A frame meets the rest
-    of its clip only through the tokens; there are no temporal layers.
+    The noise of every frame given two tokens: `eps_theta(x_t^i, t, s, d_i)` (the paper's equation 2). A frame meets
+    the rest of its clip only through the tokens; there are no temporal layers.
 
-    The context of frame i is two tokens, each through a linear projection of its own: `[W_s s ; W_d d_i]`, shape `(2, A)`
-    with A the attention width. Spatial transformers (self-attention, cross-attention to the context, feed-forward) follow
-    every residual block of the levels that have attention. Scale-shift norm (FiLM) injects the time embedding; residual
-    blocks change the resolution. Multipliers and heads are EncDiff's (Yang et al. 2024, arXiv:2402.09712), whose decoder has
-    each of these switches.
+    The context of frame i is two tokens, each through a linear projection of its own: `[W_s s ; W_d d_i]`, shape
+    `(2, A)` with A the attention width. Spatial transformers (self-attention, cross-attention to the context,
+    feed-forward) follow every residual block of the levels that have attention. Scale-shift norm (FiLM) injects the
+    time embedding; residual blocks change the resolution. Multipliers and heads are EncDiff's (Yang et al. 2024,
+    arXiv:2402.09712), whose decoder has each of these switches.
 
     ```python
     import torch
@@ -110,24 +112,26 @@ class DiViDUNet2DConditionModel(StrictLoadingMixin, UNet2DConditionModel):
             the paper. 4 makes a UNet sixteen times cheaper per channel (our choice for small machines).
         block_out_channels (`tuple[int]`): width per level, from full resolution down.
         layers_per_block (`int`): residual blocks per level on the way down, one more on the way up.
-        attention_levels (`tuple[bool]`): the levels with spatial transformers; the paper's 64 px model has them at 32, 16, 8.
+        attention_levels (`tuple[bool]`): the levels with spatial transformers; the paper's 64 px model has them at 32,
+            16, 8.
         num_attention_heads (`int` or `tuple[int]`): heads, per level if a tuple. (The parent calls this
             `attention_head_dim`.)
         cross_attention_dim (`int`): A, the width of the projected tokens (our choice: 256).
         static_dim, dynamic_dim (`int`): S and D, the widths of the encoder's tokens.
         norm_num_groups (`int`): groups of GroupNorm.
-        prediction_type (`str`): what the output is: `"epsilon"` (the paper), `"v_prediction"` or `"sample"` (x_0). It belongs
-            to the weights; [`DiViDPipeline`] refuses a scheduler that reads the output as something else.
-        token_modulation (`bool`): a projection of both tokens is also added to the time embedding, and so modulates every
-            residual block (as in Preechakul et al. 2022, arXiv:2111.15640, and Zisling et al. 2025, arXiv:2510.05717).
-            Off in the paper; it learns faster.
-        position_embedding (`bool`): a learned embedding of each position is added after the first convolution. Off in the
-            paper; at high noise the frame itself says little about where a pixel is.
+        prediction_type (`str`): what the output is: `"epsilon"` (the paper), `"v_prediction"` or `"sample"` (x_0). It
+            belongs to the weights; [`DiViDPipeline`] refuses a scheduler that reads the output as something else.
+        token_modulation (`bool`): a projection of both tokens is also added to the time embedding, and so modulates
+            every residual block (as in Preechakul et al. 2022, arXiv:2111.15640, and Zisling et al. 2025,
+            arXiv:2510.05717). Off in the paper; it learns faster.
+        position_embedding (`bool`): a learned embedding of each position is added after the first convolution. Off in
+            the paper; at high noise the frame itself says little about where a pixel is.
         shrink_input (`bool`): the noisy frame is multiplied by about `sqrt(abar_t)` of DDPM's linear schedule (see
-            `_shrinkage`), so that at high noise, where it says nothing, it does not drown what the tokens say. Off in the paper.
+            `_shrinkage`), so that at high noise, where it says nothing, it does not drown what the tokens say. Off in
+            the paper.
         static_dropout, dynamic_dropout (`float`): how often training replaces a clip's s, or its d, by a learned null
-            token. Above zero the checkpoint can be guided per factor. The network itself draws nothing: the caller passes
-            `drop_static` and `drop_dynamic`. Zero in the paper.
+            token. Above zero the checkpoint can be guided per factor. The network itself draws nothing: the caller
+            passes `drop_static` and `drop_dynamic`. Zero in the paper.
     """
 
     @register_to_config
@@ -156,7 +160,8 @@ class DiViDUNet2DConditionModel(StrictLoadingMixin, UNet2DConditionModel):
         levels = len(block_out_channels)
         if len(attention_levels) != levels:
             raise ValueError(
-                f"`attention_levels` has {len(attention_levels)} entries and `block_out_channels` {levels}: give one per level."
+                f"`attention_levels` has {len(attention_levels)} entries and `block_out_channels` {levels}: give one "
+                "per level."
             )
         if isinstance(num_attention_heads, int):
             num_attention_heads = (num_attention_heads,) * levels
@@ -173,7 +178,8 @@ class DiViDUNet2DConditionModel(StrictLoadingMixin, UNet2DConditionModel):
             norm_num_groups=norm_num_groups,
             resnet_time_scale_shift="scale_shift",
         )
-        # The parent has registered its own reading of the names we share: `in_channels` and `sample_size` after folding.
+        # The parent has registered its own reading of the names we share: `in_channels` and `sample_size` after
+        # folding.
         self.register_to_config(**own_config)
 
         temb_channels = self.time_embedding.linear_2.out_features
@@ -209,7 +215,10 @@ class DiViDUNet2DConditionModel(StrictLoadingMixin, UNet2DConditionModel):
         self.null_dynamic = nn.Parameter(torch.zeros(dynamic_dim))
 
     def set_default_attn_processor(self) -> None:
-        """The processors of a new model: [`PixelAttnProcessor`] within a frame, [`StaticDynamicAttnProcessor`] to its tokens."""
+        """
+        The processors of a new model: [`PixelAttnProcessor`] within a frame, [`StaticDynamicAttnProcessor`] to its
+        tokens.
+        """
         self.set_attn_processor(
             {
                 name: StaticDynamicAttnProcessor() if ".attn2." in name else PixelAttnProcessor()
@@ -230,8 +239,8 @@ class DiViDUNet2DConditionModel(StrictLoadingMixin, UNet2DConditionModel):
 
         Args:
             static (`torch.Tensor` of shape `(B, S)`), dynamic (`torch.Tensor` of shape `(B, N, D)`): the tokens.
-            drop_static, drop_dynamic (`torch.BoolTensor` of shape `(B,)`): the clips whose token is replaced by the null
-                token.
+            drop_static, drop_dynamic (`torch.BoolTensor` of shape `(B,)`): the clips whose token is replaced by the
+                null token.
 
         Returns:
             `torch.Tensor` of shape `(B * N, 2, A)`, frames of a clip next to each other, static token first.
@@ -244,7 +253,8 @@ class DiViDUNet2DConditionModel(StrictLoadingMixin, UNet2DConditionModel):
         if static.shape[-1] != self.config.static_dim or dynamic.shape[-1] != self.config.dynamic_dim:
             raise ValueError(
                 f"This decoder takes static tokens of width {self.config.static_dim} and dynamic tokens of width "
-                f"{self.config.dynamic_dim}, but got {static.shape[-1]} and {dynamic.shape[-1]}: encode the clips with the "
+                f"{self.config.dynamic_dim}, but got {static.shape[-1]} and {dynamic.shape[-1]}: encode the clips "
+                "with the "
                 "encoder of the same checkpoint."
             )
         if drop_static is not None:
@@ -257,10 +267,10 @@ class DiViDUNet2DConditionModel(StrictLoadingMixin, UNet2DConditionModel):
 
     def cache_context(self, context: torch.Tensor) -> torch.Tensor | ContextCache:
         """
-        A context `(frames, 2, A)` that keeps the keys and values which the cross-attention layers make of it: they do not depend
-        on the noisy frame nor on the time, so a sampler computes them once, in its first step. Pass the result as
-        `encoder_hidden_states`, to this UNet only. If somebody has installed attention processors of their own, the context comes
-        back as it is.
+        A context `(frames, 2, A)` that keeps the keys and values which the cross-attention layers make of it: they do
+        not depend on the noisy frame nor on the time, so a sampler computes them once, in its first step. Pass the
+        result as `encoder_hidden_states`, to this UNet only. If somebody has installed attention processors of their
+        own, the context comes back as it is.
         """
         layers = [module for name, module in self.named_modules() if name.endswith(".attn2")]
         if not all(isinstance(layer.processor, StaticDynamicAttnProcessor) for layer in layers):
@@ -278,8 +288,9 @@ class DiViDUNet2DConditionModel(StrictLoadingMixin, UNet2DConditionModel):
     @staticmethod
     def _shrinkage(timestep: torch.Tensor) -> torch.Tensor:
         """
-        `exp(-1/2 int_0^t beta)` for betas from 1e-4 to 0.02 in 1000 steps: `sqrt(abar_t)` in the limit of many steps, within
-        5 % of it at every t (largest at t = 999), for whole and fractional t. Networks were trained with this very form.
+        `exp(-1/2 int_0^t beta)` for betas from 1e-4 to 0.02 in 1000 steps: `sqrt(abar_t)` in the limit of many steps,
+        within 5 % of it at every t (largest at t = 999), for whole and fractional t. Networks were trained with this
+        very form.
         """
         t = timestep.float().reshape(-1, 1, 1, 1)
         return torch.exp(-0.5 * (1e-4 * t + 0.5 * (0.02 - 1e-4) / 1000 * t**2))
@@ -300,10 +311,11 @@ class DiViDUNet2DConditionModel(StrictLoadingMixin, UNet2DConditionModel):
         """
         Args:
             sample (`torch.Tensor` of shape `(B, N, C, H, W)` or `(frames, C, H, W)`): noisy frames.
-            timestep (number, or `torch.Tensor` of shape `(B,)` or `(frames,)`): diffusion step, one per clip of a 5-D sample.
+            timestep (number, or `torch.Tensor` of shape `(B,)` or `(frames,)`): diffusion step, one per clip of a 5-D
+                sample.
             encoder_hidden_states: the result of [`context`] or [`cache_context`]; or leave it out and pass
-            static (`(B, S)`), dynamic (`(B, N, D)`): the tokens themselves, with `drop_static` and `drop_dynamic` as in
-                [`context`].
+            static (`(B, S)`), dynamic (`(B, N, D)`): the tokens themselves, with `drop_static` and `drop_dynamic` as
+                in [`context`].
 
         Returns:
             [`UNet2DConditionOutput`] with `.sample` shaped like the input, or a tuple with it.

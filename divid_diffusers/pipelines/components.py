@@ -1,8 +1,9 @@
 """
 What `model_index.json` may name as a component of ours, and the base names by which diffusers tells how to load it.
 
-A published repository has a file `encoder/divid_diffusers.py`, which diffusers' loader prefers to a library of that name, but runs only
-with `trust_remote_code`. Asked for "divid_diffusers.pipelines.components" instead, it finds no such file and takes the installed class.
+A published repository has a file `encoder/divid_diffusers.py`, which diffusers' loader prefers to a library of that
+name, but runs only with `trust_remote_code`. Asked for "divid_diffusers.pipelines.components" instead, it finds no
+such file and takes the installed class.
 """
 
 from diffusers import ModelMixin, SchedulerMixin

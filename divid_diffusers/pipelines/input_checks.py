@@ -28,7 +28,8 @@ def check_scheduler(scheduler, unet: torch.nn.Module | None) -> None:
     # One that is not of diffusers is its author's business.
     if kind.__module__.startswith("diffusers.") and not {base.__name__ for base in kind.__mro__} & set(SCHEDULERS):
         raise ValueError(
-            f"{kind.__name__} is not among the schedulers this pipeline can sample with, which know the noise levels that the "
+            f"{kind.__name__} is not among the schedulers this pipeline can sample with, which know the noise levels "
+            "that the "
             f"network was trained at and share their noise among the frames of a clip: {', '.join(SCHEDULERS)}."
         )
 
@@ -42,7 +43,8 @@ def check_steps(steps: int, at_most: int | None = None) -> None:
         raise ValueError(f"`num_inference_steps` is {steps}: at least one step is needed.")
     if at_most is not None and whole > at_most:
         raise ValueError(
-            f"`num_inference_steps` is {steps}, but the network was trained at {at_most} timesteps: take at most as many."
+            f"`num_inference_steps` is {steps}, but the network was trained at {at_most} timesteps: take at most as "
+            "many."
         )
 
 
@@ -57,7 +59,8 @@ def check_tokens(static: torch.Tensor, dynamic: Sequence[torch.Tensor], config) 
     for number, clip in enumerate(dynamic):
         if clip.ndim != 2 or clip.shape[0] == 0:
             raise ValueError(
-                f"`dynamic` must be (batch, frames, D) or a list of (frames, D) with at least one frame, but clip {number} "
+                "`dynamic` must be (batch, frames, D) or a list of (frames, D) with at least one frame, but clip "
+                f"{number} "
                 f"has shape {tuple(clip.shape)}."
             )
     if not static.isfinite().all() or not all(clip.isfinite().all() for clip in dynamic):
@@ -84,7 +87,8 @@ def check_latents(latents: torch.Tensor, lengths: Sequence[int], config) -> None
         or not (latents.shape[1] == 1 or {latents.shape[1]} == set(lengths))
     ):
         raise ValueError(
-            f"`latents` must be {(shape[0], 1, *shape[1:])}, or have as many frames as the (equally long) clips in place "
+            f"`latents` must be {(shape[0], 1, *shape[1:])}, or have as many frames as the (equally long) clips in "
+            "place "
             f"of the 1, but is {tuple(latents.shape)}."
         )
     if not latents.isfinite().all():

@@ -33,17 +33,18 @@ from .token_batches import encode_clips, pair_tokens, to_output
 
 class DiViDPipeline(WholeSavingMixin, DiffusionPipeline):
     r"""
-    Static/dynamic disentanglement of video (DiViD): [`encode`] a clip into one static token (who) and one dynamic token per
-    frame (motion), [`reconstruct`] it from them, [`swap`] them between clips, [`interpolate`] them, [`animate`] an image, and
-    [`invert`] a clip to the noise that reproduces it.
+    Static/dynamic disentanglement of video (DiViD): [`encode`] a clip into one static token (who) and one dynamic
+    token per frame (motion), [`reconstruct`] it from them, [`swap`] them between clips, [`interpolate`] them,
+    [`animate`] an image, and [`invert`] a clip to the noise that reproduces it.
 
-    "A clip" below is whatever [`ClipProcessor`] reads: a path or URL of a video or GIF, a folder of frames, a list of PIL
-    images, an array or a tensor. Wherever a clip is taken, so is a list of clips, of equal or different lengths. Frames are
-    cropped around their centre to a square and resized to the model's size.
+    "A clip" below is whatever [`ClipProcessor`] reads: a path or URL of a video or GIF, a folder of frames, a list of
+    PIL images, an array or a tensor. Wherever a clip is taken, so is a list of clips, of equal or different lengths.
+    Frames are cropped around their centre to a square and resized to the model's size.
 
     Motion is encoded relative to the static frame, whose pose is therefore part of the static token: a swap shows the
-    donor's motion as seen from *its* first frame, performed from the pose of the static clip's static frame.
-    Where `encoder.config.residual` is False, motion is the poses themselves, and the static frame gives only who performs them.
+    donor's motion as seen from *its* first frame, performed from the pose of the static clip's static frame. Where
+    `encoder.config.residual` is False, motion is the poses themselves, and the static frame gives only who performs
+    them.
 
     ```python
     from divid_diffusers import DiViDPipeline, export_clip
@@ -58,10 +59,10 @@ class DiViDPipeline(WholeSavingMixin, DiffusionPipeline):
     ```
 
     Args:
-        encoder ([`DiViDSequenceEncoder`]), unet ([`DiViDUNet2DConditionModel`]): the two trained parts. Either may be `None`:
-            tokens that were stored are decoded without the encoder, clips are encoded without the UNet.
-        scheduler ([`SharedNoiseDDPMScheduler`] or one of [`SCHEDULERS`]): swap it by `from_config`; the noise of a clip stays
-            shared by its frames with all of them.
+        encoder ([`DiViDSequenceEncoder`]), unet ([`DiViDUNet2DConditionModel`]): the two trained parts. Either may be
+            `None`: tokens that were stored are decoded without the encoder, clips are encoded without the UNet.
+        scheduler ([`SharedNoiseDDPMScheduler`] or one of [`SCHEDULERS`]): swap it by `from_config`; the noise of a
+            clip stays shared by its frames with all of them.
         num_inference_steps (`int`): this checkpoint's default number of denoising steps.
     """
 
@@ -82,7 +83,8 @@ class DiViDPipeline(WholeSavingMixin, DiffusionPipeline):
             # By its config, not its class: a compiled model is of another.
             if part is not None and "static_dim" not in part.config:
                 raise ValueError(
-                    f"A {type(part).__name__} is no {name} of a DiViDPipeline: it knows no tokens. Load a checkpoint of DiViD."
+                    f"A {type(part).__name__} is no {name} of a DiViDPipeline: it knows no tokens. Load a checkpoint "
+                    "of DiViD."
                 )
         if encoder is None and unet is None:
             raise ValueError("A DiViDPipeline without encoder and without UNet can do nothing: leave out at most one.")
@@ -91,7 +93,8 @@ class DiViDPipeline(WholeSavingMixin, DiffusionPipeline):
             ours, theirs = encoder.config[name], unet.config[name]
             if ours != theirs:
                 raise ValueError(
-                    f"Encoder and UNet do not fit together: `{name}` is {ours} in one and {theirs} in the other. Load both "
+                    f"Encoder and UNet do not fit together: `{name}` is {ours} in one and {theirs} in the other. Load "
+                    "both "
                     "from one checkpoint."
                 )
         self.register_modules(encoder=encoder, unet=unet, scheduler=scheduler)
@@ -101,12 +104,17 @@ class DiViDPipeline(WholeSavingMixin, DiffusionPipeline):
 
     @property
     def num_timesteps(self) -> int:
-        """How often the running call, or else the last one, calls `callback_on_step_end`: steps times batches of frames."""
+        """
+        How often the running call, or else the last one, calls `callback_on_step_end`: steps times batches of frames.
+        """
         return self._num_timesteps
 
     @property
     def interrupt(self) -> bool:
-        """Whether the call is to stop after this step: set `pipe._interrupt = True`, in a callback or from another thread."""
+        """
+        Whether the call is to stop after this step: set `pipe._interrupt = True`, in a callback or from another
+        thread.
+        """
         return self._interrupt
 
     def encode(self, clips: Any, static_frame: int = 0) -> DiViDTokens:
@@ -139,8 +147,8 @@ class DiViDPipeline(WholeSavingMixin, DiffusionPipeline):
         This person, that motion: the static token of `static_clips` with the dynamic tokens of `dynamic_clips`.
 
         Args:
-            static_clips, dynamic_clips: as many of one as of the other, or a single one of either for all of the other. The
-                output has the length of the dynamic clip.
+            static_clips, dynamic_clips: as many of one as of the other, or a single one of either for all of the
+                other. The output has the length of the dynamic clip.
             static_frame (`int`): the frame of the static clip that gives its token.
             kwargs: as in [`__call__`].
         """
@@ -150,14 +158,17 @@ class DiViDPipeline(WholeSavingMixin, DiffusionPipeline):
         return self(*pair_tokens(static, dynamic), **kwargs)
 
     def animate(self, images: Any, driving_clips: Any, **kwargs) -> DiViDPipelineOutput:
-        """An image (or a list of clips of one frame) moved by the motion of a driving clip: [`swap`] with a still image."""
+        """
+        An image (or a list of clips of one frame) moved by the motion of a driving clip: [`swap`] with a still image.
+        """
         return self.swap(images, driving_clips, **kwargs)
 
     def interpolate(
         self, clip_a: Any, clip_b: Any, factor: str = "static", num_clips: int = 5, static_frame: int = 0, **kwargs
     ) -> DiViDPipelineOutput:
         """
-        `num_clips` clips on the straight line between two clips in one factor, the other factor being that of `clip_a`.
+        `num_clips` clips on the straight line between two clips in one factor, the other factor being that of
+        `clip_a`.
 
         Args:
             clip_a, clip_b: one clip each; for `factor="dynamic"` of the same length.
@@ -181,7 +192,8 @@ class DiViDPipeline(WholeSavingMixin, DiffusionPipeline):
         else:
             if a.dynamic.shape != b.dynamic.shape:
                 raise ValueError(
-                    f"The clips have {a.dynamic.shape[1]} and {b.dynamic.shape[1]} frames: motion can be interpolated only "
+                    f"The clips have {a.dynamic.shape[1]} and {b.dynamic.shape[1]} frames: motion can be interpolated "
+                    "only "
                     "between clips of equal length."
                 )
             dynamic = torch.lerp(dynamic, b.dynamic.expand_as(dynamic), weight[:, None, None])
@@ -190,12 +202,14 @@ class DiViDPipeline(WholeSavingMixin, DiffusionPipeline):
     @torch.no_grad()
     def invert(self, clips: Any, static_frame: int = 0, num_inference_steps: int = 100) -> torch.Tensor:
         """
-        The start x_T from which deterministic sampling gives the clip back (DDIM run backwards, given the clip's tokens).
-        Pass it as `latents` with the same number of steps and a [`DDIMScheduler`] with `timestep_spacing="trailing"`.
+        The start x_T from which deterministic sampling gives the clip back (DDIM run backwards, given the clip's
+        tokens). Pass it as `latents` with the same number of steps and a [`DDIMScheduler`] with
+        `timestep_spacing="trailing"`.
 
-        It is no draw from N(0, I), and not to be mixed like one: it differs from frame to frame and holds what the tokens do
-        not. Where the network's x_0 is off by e near t = 0, the noise is off by `e / sqrt(1 - abar_t)`, up to a hundredfold, and
-        the more steps, the more of them are there: on Puppets its standard deviation is 0.4 with 10 steps, 1.9 with 100.
+        It is no draw from N(0, I), and not to be mixed like one: it differs from frame to frame and holds what the
+        tokens do not. Where the network's x_0 is off by e near t = 0, the noise is off by `e / sqrt(1 - abar_t)`, up
+        to a hundredfold, and the more steps, the more of them are there: on Puppets its standard deviation is 0.4 with
+        10 steps, 1.9 with 100.
 
         Args:
             clips: one clip, or several of equal length.
@@ -240,8 +254,9 @@ class DiViDPipeline(WholeSavingMixin, DiffusionPipeline):
 
     def _predicted_noise(self, output: torch.Tensor, noisy: torch.Tensor, abar: torch.Tensor) -> torch.Tensor:
         """
-        The epsilon that the network's output stands for. Not left to the inverse scheduler, which would read the output at
-        the noise level the step comes from; for the first step, from no noise at all, x_0 says nothing about epsilon.
+        The epsilon that the network's output stands for. Not left to the inverse scheduler, which would read the
+        output at the noise level the step comes from; for the first step, from no noise at all, x_0 says nothing about
+        epsilon.
         """
         if self.unet.config.prediction_type == "sample":
             return (noisy - abar.sqrt() * output) / (1 - abar).sqrt()
@@ -279,27 +294,29 @@ class DiViDPipeline(WholeSavingMixin, DiffusionPipeline):
         (our choice: classifier-free guidance, once per factor). A scale of 1 is no guidance and costs nothing.
 
         Args:
-            static (`torch.Tensor` of shape `(B, S)`), dynamic (`(B, N, D)`, or a list of `(N_b, D)`): tokens, see [`encode`].
+            static (`torch.Tensor` of shape `(B, S)`), dynamic (`(B, N, D)`, or a list of `(N_b, D)`): tokens, see
+                [`encode`].
             num_inference_steps (`int`, *optional*): denoising steps; the checkpoint's own default if left out.
             static_guidance_scale, dynamic_guidance_scale (`float`): w_s and w_d.
             eta (`float`): DDIM's stochasticity; ignored by schedulers without it.
             generator (`torch.Generator` or one per clip): makes the result reproducible.
-            latents (`torch.Tensor`): the start noise x_T, `(B, 1, C, H, W)` shared by the frames or `(B, N, C, H, W)` as
-                [`invert`] gives it.
-            frames_per_batch (`int`): frames denoised at once. Memory depends on this, not on the length of the clip; the
-                result does not depend on it.
+            latents (`torch.Tensor`): the start noise x_T, `(B, 1, C, H, W)` shared by the frames or `(B, N, C, H, W)`
+                as [`invert`] gives it.
+            frames_per_batch (`int`): frames denoised at once. Memory depends on this, not on the length of the clip;
+                the result does not depend on it.
             output_type (`str`): `"pil"`, `"np"`, `"pt"`, or `"latent"` for x_0 as the sampler left it; see
                 [`DiViDPipelineOutput`].
             return_dict (`bool`): a [`DiViDPipelineOutput`], or a tuple with its frames.
-            callback_on_step_end: called as `callback(pipe, step, timestep, {"latents": ...})` after every step of every
-                batch of frames, `step` counting through to [`num_timesteps`]; may return a dict with other `latents`. Also a
-                [`PipelineCallback`] or [`MultiPipelineCallbacks`] of diffusers. `pipe._interrupt = True` ends the call after
-                this step: frames whose turn had not come are then still noise.
+            callback_on_step_end: called as `callback(pipe, step, timestep, {"latents": ...})` after every step of
+                every batch of frames, `step` counting through to [`num_timesteps`]; may return a dict with other
+                `latents`. Also a [`PipelineCallback`] or [`MultiPipelineCallbacks`] of diffusers.
+                `pipe._interrupt = True` ends the call after this step: frames whose turn had not come are then still
+                noise.
             callback_on_step_end_tensor_inputs (`list[str]`): what the callback gets: `["latents"]` or nothing.
 
         Raises:
-            ValueError: tokens that do not fit the UNet or each other, NaN in tokens, a scheduler that reads the network's
-                output as something it is not, guidance of a checkpoint trained without null tokens.
+            ValueError: tokens that do not fit the UNet or each other, NaN in tokens, a scheduler that reads the
+                network's output as something it is not, guidance of a checkpoint trained without null tokens.
         """
         check_part("unet", self.unet, type(self).__name__)
         if isinstance(callback_on_step_end, (PipelineCallback, MultiPipelineCallbacks)):
@@ -378,7 +395,8 @@ class DiViDPipeline(WholeSavingMixin, DiffusionPipeline):
     ) -> torch.Tensor:
         """A batch of frames from noise to x_0: static `(F, S)`, dynamic `(F, D)`, latents `(F, C, H, W)`."""
         if hasattr(scheduler, "noise_sampler_seed"):
-            # DPM-Solver SDE takes no generators, but grows one Brownian tree for each of as many seeds as there are frames.
+            # DPM-Solver SDE takes no generators, but grows one Brownian tree for each of as many seeds as there are
+            # frames.
             scheduler.noise_sampler_seed = [generator.initial_seed() for generator in step_kwargs["generator"]]
         accepted = inspect.signature(scheduler.step).parameters
         step_kwargs = {name: value for name, value in step_kwargs.items() if name in accepted}

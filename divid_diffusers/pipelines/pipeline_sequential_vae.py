@@ -16,8 +16,9 @@ from .token_batches import encode_clips, pair_tokens, to_output
 
 class SequentialVAEPipeline(WholeSavingMixin, DiffusionPipeline):
     r"""
-    Static/dynamic disentanglement of video by a sequential VAE: [`encode`] a clip, [`reconstruct`] it, [`swap`] the codes of
-    clips. What a clip is, and what comes out, is as in [`DiViDPipeline`]; a token is the mean of its posterior.
+    Static/dynamic disentanglement of video by a sequential VAE: [`encode`] a clip, [`reconstruct`] it, [`swap`] the
+    codes of clips. What a clip is, and what comes out, is as in [`DiViDPipeline`]; a token is the mean of its
+    posterior.
 
     Args:
         model ([`DBSE`] or [`SPYL`]): the trained model.
@@ -54,8 +55,8 @@ class SequentialVAEPipeline(WholeSavingMixin, DiffusionPipeline):
         This person, that motion: the static token of `static_clips` with the dynamic tokens of `dynamic_clips`.
 
         Args:
-            static_clips, dynamic_clips: as many of one as of the other, or a single one of either for all of the other. The
-                output has the length of the dynamic clip.
+            static_clips, dynamic_clips: as many of one as of the other, or a single one of either for all of the
+                other. The output has the length of the dynamic clip.
             kwargs: as in [`__call__`].
         """
         with torch.no_grad():
@@ -76,10 +77,12 @@ class SequentialVAEPipeline(WholeSavingMixin, DiffusionPipeline):
         Decode tokens into clips.
 
         Args:
-            static (`torch.Tensor` of shape `(B, S)`), dynamic (`(B, N, D)`, or a list of `(N_b, D)`): tokens, see [`encode`].
+            static (`torch.Tensor` of shape `(B, S)`), dynamic (`(B, N, D)`, or a list of `(N_b, D)`): tokens, see
+                [`encode`].
             generator: taken so that the call is that of [`DiViDPipeline`]; decoding draws nothing.
             frames_per_batch (`int`): frames decoded at once. Memory depends on it, the result does not.
-            output_type (`str`): `"pil"`, `"np"`, `"pt"`, or `"latent"` for what the decoder gave; see [`DiViDPipelineOutput`].
+            output_type (`str`): `"pil"`, `"np"`, `"pt"`, or `"latent"` for what the decoder gave; see
+                [`DiViDPipelineOutput`].
             return_dict (`bool`): a [`DiViDPipelineOutput`], or a tuple with its frames.
 
         Raises:
@@ -103,6 +106,7 @@ def check_widths(static: torch.Tensor, dynamic: torch.Tensor | list[torch.Tensor
     widths = {static.shape[1], config.static_dim}, {config.dynamic_dim, *(clip.shape[1] for clip in dynamic)}
     if any(len(each) > 1 for each in widths):
         raise ValueError(
-            f"The tokens are {static.shape[1]} (static) and {dynamic[0].shape[1]} (dynamic) wide, but this model's are "
+            f"The tokens are {static.shape[1]} (static) and {dynamic[0].shape[1]} (dynamic) wide, but this model's "
+            "are "
             f"{config.static_dim} and {config.dynamic_dim}: encode the clips with the model that decodes them."
         )

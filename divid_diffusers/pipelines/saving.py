@@ -33,7 +33,9 @@ clip = pipe.swap("this_person.mp4", "that_motion.mp4").frames[0]
 
 
 def _clean(file: str, like: str) -> None:
-    """Drop the path a component was loaded from, which is nobody else's business, and safetensors' owner-only file mode."""
+    """
+    Drop the path a component was loaded from, which is nobody else's business, and safetensors' owner-only file mode.
+    """
     shutil.copymode(like, file)
     if file.endswith(".json"):
         with open(file) as opened:
@@ -66,8 +68,8 @@ class WholeSavingMixin:
 
     def save_pretrained(self, save_directory: str | os.PathLike, push_to_hub: bool = False, **kwargs):
         """
-        As [`DiffusionPipeline.save_pretrained`], but whole or not at all: everything is written beside the target first and
-        `model_index.json`, without which a folder is no checkpoint, is moved in last.
+        As [`DiffusionPipeline.save_pretrained`], but whole or not at all: everything is written beside the target
+        first and `model_index.json`, without which a folder is no checkpoint, is moved in last.
         """
         if kwargs.get("safe_serialization") is False:
             raise ValueError(
@@ -89,7 +91,8 @@ class WholeSavingMixin:
                         os.replace(os.path.join(folder, file), os.path.join(destination, file))
             except (OSError, SafetensorError) as error:  # a full disk is the latter
                 raise OSError(
-                    f"The pipeline was not saved to {target}: {error}. Nothing there was left half-written; make room or "
+                    f"The pipeline was not saved to {target}: {error}. Nothing there was left half-written; make room "
+                    "or "
                     "choose another folder, and save again."
                 ) from error
         if push_to_hub:
@@ -99,8 +102,8 @@ class WholeSavingMixin:
 
     def push_to_hub(self, repo_id: str, private: bool | None = None, token: str | None = None, **kwargs) -> str:
         """
-        As [`DiffusionPipeline.push_to_hub`]. A repository without a model card gets one first, since diffusers would write one
-        whose snippet cannot load this pipeline.
+        As [`DiffusionPipeline.push_to_hub`]. A repository without a model card gets one first, since diffusers would
+        write one whose snippet cannot load this pipeline.
         """
         repo_id = create_repo(repo_id, private=private, token=token, exist_ok=True).repo_id
         if not file_exists(repo_id, "README.md", token=token):

@@ -12,8 +12,8 @@ from ..models.sequence_encoder import DiViDTokens
 
 def encode_clips(encode: Callable[[torch.Tensor], DiViDTokens], clips: Sequence[torch.Tensor]) -> DiViDTokens:
     """
-    The tokens of clips `(N_b, C, H, W)`: `encode` is called once with `(B, N, C, H, W)` where all have one length, else once for
-    each clip; `dynamic` is then a list of `(N_b, D)`.
+    The tokens of clips `(N_b, C, H, W)`: `encode` is called once with `(B, N, C, H, W)` where all have one length,
+    else once for each clip; `dynamic` is then a list of `(N_b, D)`.
     """
     if len({len(clip) for clip in clips}) == 1:
         return encode(torch.stack(list(clips)))
@@ -34,7 +34,8 @@ def pair_tokens(
         return static, [dynamic[0]] * num_static
     if num_static != num_dynamic:
         raise ValueError(
-            f"Got {num_static} static and {num_dynamic} dynamic clips: pass as many of one as of the other, or one for all."
+            f"Got {num_static} static and {num_dynamic} dynamic clips: pass as many of one as of the other, or one "
+            "for all."
         )
     return static, dynamic
 

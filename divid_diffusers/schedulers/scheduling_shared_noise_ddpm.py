@@ -16,7 +16,9 @@ def sample_shared_noise(
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
 ) -> torch.Tensor:
-    """N(0, I) of shape `(B, N, C, H, W)`, the same for the N frames of a clip (an expanded view: do not write into it)."""
+    """
+    N(0, I) of shape `(B, N, C, H, W)`, the same for the N frames of a clip (an expanded view: do not write into it).
+    """
     batch, num_frames, *rest = shape
     noise = randn_tensor((batch, 1, *rest), generator=generator, device=torch.device(device or "cpu"), dtype=dtype)
     return noise.expand(shape)
@@ -26,8 +28,8 @@ def frame_generators(
     generator: Generators, lengths: list[int], device: torch.device | str = "cpu"
 ) -> list[torch.Generator]:
     """
-    One generator per frame, those of a clip all in the same state: a stock scheduler that is given them together with frames
-    folded into the batch draws the same noise for every frame of a clip.
+    One generator per frame, those of a clip all in the same state: a stock scheduler that is given them together with
+    frames folded into the batch draws the same noise for every frame of a clip.
 
     Args:
         generator: the caller's, one for the batch or one per clip; `None` is torch's global one.
@@ -55,9 +57,9 @@ class SharedNoiseDDPMScheduler(DDPMScheduler):
 
         x_t^i = sqrt(abar_t) x_0^i + sqrt(1 - abar_t) eps,    eps ~ N(0, I) drawn once for i = 1..N
 
-    and the same holds for the start sample and for the variance noise of every reverse step. 4-D samples are treated exactly
-    as by the parent. It adds no configuration of its own, so `from_config` goes both ways between it and any diffusers
-    scheduler; [`DiViDPipeline`] keeps the noise shared with all of them.
+    and the same holds for the start sample and for the variance noise of every reverse step. 4-D samples are treated
+    exactly as by the parent. It adds no configuration of its own, so `from_config` goes both ways between it and any
+    diffusers scheduler; [`DiViDPipeline`] keeps the noise shared with all of them.
 
     Source: the paper, "shared noise"; one t and one noise per clip is our reading of it.
 
@@ -78,12 +80,15 @@ class SharedNoiseDDPMScheduler(DDPMScheduler):
         sample: torch.Tensor,
         generator: Generators = None,
     ) -> torch.Tensor:
-        """Noise like `sample` `(B, N, C, H, W)`, one realisation per clip; for `add_noise` and as the start sample x_T."""
+        """
+        Noise like `sample` `(B, N, C, H, W)`, one realisation per clip; for `add_noise` and as the start sample x_T.
+        """
         return sample_shared_noise(tuple(sample.shape), generator, device=sample.device, dtype=sample.dtype)
 
     def add_noise(self, original_samples: torch.Tensor, noise: torch.Tensor, timesteps: torch.Tensor) -> torch.Tensor:
         """
-        `x_t` of clips `(B, N, C, H, W)`. `noise` is `(B, N, C, H, W)`, `(B, 1, C, H, W)` or `(B, C, H, W)`; `timesteps` `(B,)`.
+        `x_t` of clips `(B, N, C, H, W)`. `noise` is `(B, N, C, H, W)`, `(B, 1, C, H, W)` or `(B, C, H, W)`;
+        `timesteps` `(B,)`.
         """
         if original_samples.ndim == 5 and noise.ndim == 4:
             noise = noise.unsqueeze(1)
@@ -97,7 +102,9 @@ class SharedNoiseDDPMScheduler(DDPMScheduler):
         generator: Generators = None,
         return_dict: bool = True,
     ) -> DDPMSchedulerOutput | tuple[torch.Tensor, torch.Tensor]:
-        """One reverse step; see [`DDPMScheduler.step`]. 5-D samples get the same variance noise in every frame of a clip."""
+        """
+        One reverse step; see [`DDPMScheduler.step`]. 5-D samples get the same variance noise in every frame of a clip.
+        """
         if sample.ndim != 5:
             return super().step(model_output, timestep, sample, generator, return_dict)
         batch, num_frames = sample.shape[:2]

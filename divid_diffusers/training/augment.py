@@ -1,11 +1,16 @@
-"""Augments the copy of a clip that d is read from: what is changed cannot help d to rebuild the clip, so looks are left to s."""
+"""
+Augments the copy of a clip that d is read from: what is changed cannot help d to rebuild the clip, so looks are left
+to s.
+"""
 
 import torch
 from torch.nn import functional as F
 
 
 def recolour(clips: torch.Tensor, colour: torch.Tensor, shade: torch.Tensor) -> torch.Tensor:
-    """`colour @ pixel + shade`, the same for all frames; clips `(B, N, C, H, W)`, colour `(B, C, C)`, shade `(B, C)`."""
+    """
+    `colour @ pixel + shade`, the same for all frames; clips `(B, N, C, H, W)`, colour `(B, C, C)`, shade `(B, C)`.
+    """
     mixed = torch.einsum("bij,bnjhw->bnihw", colour, clips) + shade[:, None, :, None, None]
     return mixed.clamp(-1, 1)
 

@@ -9,11 +9,11 @@ from ..models.sequence_encoder import DiViDSequenceEncoder
 @torch.no_grad()
 def calibrate(encoder: DiViDSequenceEncoder, clips: torch.Tensor) -> None:
     """
-    Rescale the layers that make the tokens so that, over `clips` `(B, N, C, H, W)`, each of their outputs starts with mean 0
-    and variance 1 (LSUV's idea, Mishkin and Matas 2016; our choice, off in the paper).
+    Rescale the layers that make the tokens so that, over `clips` `(B, N, C, H, W)`, each of their outputs starts with
+    mean 0 and variance 1 (LSUV's idea, Mishkin and Matas 2016; our choice, off in the paper).
 
-    With torch's default initialisation the static token of different clips differs by a hundredth, against a half for the
-    dynamic token, which leaves a LayerNorm. The decoder then cannot see s, and long learns nothing from it.
+    With torch's default initialisation the static token of different clips differs by a hundredth, against a half for
+    the dynamic token, which leaves a LayerNorm. The decoder then cannot see s, and long learns nothing from it.
     """
 
     def standardise(layer: nn.Linear, inputs: torch.Tensor) -> torch.Tensor:

@@ -37,9 +37,10 @@ def ddpm_loss(
     Args:
         prediction, target (`torch.Tensor` of shape `(B, N, C, H, W)`): as [`target`] defines.
         pixel_weight: 1 in the paper; or what [`motion_weight`] gives.
-        huber_scale: c of the pseudo-Huber loss `2 (sqrt(e^2 + c^2) - c)`, which takes the place of each value's `e^2`: `e^2 / c` well
-            below c, `2 |e|` well above it (Charbonnier et al. 1997; in diffusers' scripts, `smooth_l1`). Between two neighbouring tones lies a
-            small e, which a square all but forgets (our choice, off in the paper).
+        huber_scale: c of the pseudo-Huber loss `2 (sqrt(e^2 + c^2) - c)`, which takes the place of each value's `e^2`:
+            `e^2 / c` well below c, `2 |e|` well above it (Charbonnier et al. 1997; in diffusers' scripts,
+            `smooth_l1`). Between two neighbouring tones lies a small e, which a square all but forgets (our choice,
+            off in the paper).
     """
     error = F.mse_loss(prediction.float(), target.float(), reduction="none")
     if huber_scale is not None:
@@ -49,9 +50,9 @@ def ddpm_loss(
 
 def motion_weight(frames: torch.Tensor, static_frame: torch.Tensor, strength: float) -> torch.Tensor:
     r"""
-    `1 + strength * min(|x_i - x_1|, 1)`, channels averaged, shape `(B, N, 1, H, W)`: an error counts more where the frame
-    differs from the static one. A limb is few pixels, so without it a model long does well to draw everybody standing still
-    (our choice, off in the paper).
+    `1 + strength * min(|x_i - x_1|, 1)`, channels averaged, shape `(B, N, 1, H, W)`: an error counts more where the
+    frame differs from the static one. A limb is few pixels, so without it a model long does well to draw everybody
+    standing still (our choice, off in the paper).
 
     Args:
         frames (`torch.Tensor` of shape `(B, N, C, H, W)`), static_frame (`(B, 1, C, H, W)`): clean, in [-1, 1].
@@ -61,8 +62,8 @@ def motion_weight(frames: torch.Tensor, static_frame: torch.Tensor, strength: fl
 
 def min_snr_weight(prediction_type: str, alphas_cumprod: torch.Tensor, gamma: float) -> torch.Tensor:
     r"""
-    Weight of each clip's loss, shape `(B,)`, that makes it `min(SNR, gamma)` times the error in x_0 whatever is predicted
-    (Hang et al. 2023): `min(SNR, gamma) / SNR` for epsilon, `/ (SNR + 1)` for v, and itself for x_0.
+    Weight of each clip's loss, shape `(B,)`, that makes it `min(SNR, gamma)` times the error in x_0 whatever is
+    predicted (Hang et al. 2023): `min(SNR, gamma) / SNR` for epsilon, `/ (SNR + 1)` for v, and itself for x_0.
 
     Written with abar instead of SNR so that it stays finite where abar is 0 or 1.
     """
@@ -76,15 +77,16 @@ def min_snr_weight(prediction_type: str, alphas_cumprod: torch.Tensor, gamma: fl
 
 def orthogonality_loss(static: torch.Tensor, dynamic: torch.Tensor) -> torch.Tensor:
     r"""
-    `L_orth = mean_i cos^2(s, d_i)` (equation 4; this form is our reading). Random directions give `1 / dim`, so a small value
-    alone is no evidence of disentanglement: probe the tokens.
+    `L_orth = mean_i cos^2(s, d_i)` (equation 4; this form is our reading). Random directions give `1 / dim`, so a
+    small value alone is no evidence of disentanglement: probe the tokens.
 
     Args:
         static (`torch.Tensor` of shape `(B, S)`), dynamic (`(B, N, D)`): tokens; S must equal D.
     """
     if static.shape[-1] != dynamic.shape[-1]:
         raise ValueError(
-            f"The orthogonality term needs tokens of one width, but s has {static.shape[-1]} and d {dynamic.shape[-1]} "
+            f"The orthogonality term needs tokens of one width, but s has {static.shape[-1]} and d "
+            f"{dynamic.shape[-1]} "
             "dimensions: set its weight (`--orthogonality_weight`) to 0, or make the widths equal."
         )
     return torch.cosine_similarity(static[:, None].float(), dynamic.float(), dim=-1).square().mean()
@@ -96,8 +98,8 @@ def static_rate(static: torch.Tensor) -> torch.Tensor:
 
         R = mean_b KL( N(s_b, I) || N(0, I) ) = mean_b |s_b|^2 / 2
 
-    It bounds the information of s about the clip (the variational information bottleneck, Alemi et al. 2017, of fixed variance; our
-    choice, off in the paper). d is free, so whatever both tell is cheapest left to d.
+    It bounds the information of s about the clip (the variational information bottleneck, Alemi et al. 2017, of fixed
+    variance; our choice, off in the paper). d is free, so whatever both tell is cheapest left to d.
 
     Args:
         static (`torch.Tensor` of shape `(B, S)`): static tokens before the noise.
@@ -111,8 +113,9 @@ def invariance_loss(static_of_swaps: torch.Tensor, static: torch.Tensor) -> torc
 
         L_inv = mean_b |s(x_b) - s_b|^2 / mean_{b != c} |s_b - s_c|^2
 
-    with `x_b` a frame of a swap whose static donor is clip b: the same person in a pose that b does not show. 0: s is read from
-    both alike; 1: it changes as much as between two people. The ratio leaves the length of s free (our choice, off in the paper).
+    with `x_b` a frame of a swap whose static donor is clip b: the same person in a pose that b does not show. 0: s is
+    read from both alike; 1: it changes as much as between two people. The ratio leaves the length of s free (our
+    choice, off in the paper).
 
     Args:
         static_of_swaps (`torch.Tensor` of shape `(B, S)`): what the encoder reads from the swaps.

@@ -13,7 +13,10 @@ from .step_noise import StepNoise
 
 @dataclass
 class Objective:
-    """`loss` is what is minimised; `per_clip` `(B,)` is L_DDPM of each clip before its weight. The others are for the log."""
+    """
+    `loss` is what is minimised; `per_clip` `(B,)` is L_DDPM of each clip before its weight. The others are for the
+    log.
+    """
 
     loss: torch.Tensor
     loss_ddpm: torch.Tensor
@@ -49,8 +52,8 @@ class TrainingModule(nn.Module):
 
     def static_of_swaps(self, static, dynamic, noise, last_timestep: int) -> torch.Tensor:
         """
-        s `(B, S)` of swaps that are predicted in one step from pure noise. The decoder is left alone: were it trained by this as
-        well, the two could agree on a sign that nobody sees.
+        s `(B, S)` of swaps that are predicted in one step from pure noise. The decoder is left alone: were it trained
+        by this as well, the two could agree on a sign that nobody sees.
         """
         with torch.no_grad():
             swaps = self.unet(noise, last_timestep, static=static, dynamic=dynamic).sample

@@ -47,8 +47,9 @@ def draw(
     num_train_timesteps: int,
 ) -> StepNoise:
     """
-    The draws of process `rank` for one micro-batch of a step. They are made for the whole batch of all processes and then
-    cut, so the same clips meet the same noise however many processes share the work, and a resumed run goes on exactly.
+    The draws of process `rank` for one micro-batch of a step. They are made for the whole batch of all processes and
+    then cut, so the same clips meet the same noise however many processes share the work, and a resumed run goes on
+    exactly.
     """
     number = step * args.gradient_accumulation_steps + micro_batch
     # torch keeps the low 32 bits of a seed only; the factor, a prime, keeps runs of a million steps apart

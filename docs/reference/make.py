@@ -34,7 +34,10 @@ def render(folder: Path) -> None:
 
     @jinja2.pass_context
     def to_markdown(context, docstring: str) -> str:
-        """diffusers' docstrings write a link as [`name`]; pdoc makes one of a full name, or of a neighbour's, in backticks."""
+        """
+        diffusers' docstrings write a link as [`name`]; pdoc makes one of a full name, or of a neighbour's, in
+        backticks.
+        """
 
         def link(found: re.Match) -> str:
             name, dot, rest = found[1].partition(".")

@@ -48,7 +48,9 @@ def on_gpu(function: Callable) -> Callable:
 
 
 def load_pipeline() -> tuple[DiViDPipeline, Domain]:
-    """The checkpoint that DIVID_MODEL names, a folder or a Hub name; in the repository, by default, the embedded one."""
+    """
+    The checkpoint that DIVID_MODEL names, a folder or a Hub name; in the repository, by default, the embedded one.
+    """
     name = os.environ.get("DIVID_MODEL") or str(EMBEDDED)
     if name == str(EMBEDDED) and not EMBEDDED.is_dir():
         raise SystemExit(
@@ -114,7 +116,9 @@ def swap(identities: list[np.ndarray], motions: list[np.ndarray], settings: Sett
 def interpolate(
     a: np.ndarray, b: np.ndarray, factor: str, position: float, settings: Settings, progress: Callable
 ) -> np.ndarray:
-    """The clip at `position` (0: a, 1: b) of the line between two clips of equal length in one factor; the other is a's."""
+    """
+    The clip at `position` (0: a, 1: b) of the line between two clips of equal length in one factor; the other is a's.
+    """
     with torch.no_grad():
         tokens_a, tokens_b = PIPE.encode(a), PIPE.encode(b)
     static, dynamic = tokens_a.static, tokens_a.dynamic
@@ -129,7 +133,9 @@ def interpolate(
 def route(
     identity: np.ndarray, motion: np.ndarray, settings: Settings, progress: Callable
 ) -> tuple[np.ndarray, torch.Tensor]:
-    """A swap, and for each step and frame the weight on the static token, `(steps, N, H, W)`, at the finest resolution."""
+    """
+    A swap, and for each step and frame the weight on the static token, `(steps, N, H, W)`, at the finest resolution.
+    """
     with torch.no_grad():
         static, dynamic = PIPE.encode(identity).static, PIPE.encode(motion).dynamic
     output, maps = decode(static, dynamic, settings, progress, decoder=routing_maps)

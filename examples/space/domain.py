@@ -1,11 +1,12 @@
 """
-What a checkpoint says of itself, in its own repository: `space.json` and a folder `examples/`. The page reads both, whatever
-checkpoint it shows. Without them it says that it does not know, and offers no examples.
+What a checkpoint says of itself, in its own repository: `space.json` and a folder `examples/`. The page reads both,
+whatever checkpoint it shows. Without them it says that it does not know, and offers no examples.
 
     {"name": "DiViD on Puppets", "domain": "drawn people", "least_snr": 2.9, "least_snr_still": 2.6, "measured": "..."}
 
-`least_snr` tells what is foreign: a model gives back what it was trained on, so a clip that comes back from its own tokens worse
-than that is far from its domain; a still image has a measure of its own. They are measured on held-out clips, and written with the rest, by
+`least_snr` tells what is foreign: a model gives back what it was trained on, so a clip that comes back from its own
+tokens worse than that is far from its domain; a still image has a measure of its own. They are measured on held-out
+clips, and written with the rest, by
 
     python examples/space/domain.py outputs/run --dataset data/mine --name "DiViD on mine" --domain "my cats" --num_examples 6
 """
@@ -44,7 +45,8 @@ class Domain:
     Attributes:
         name: of the checkpoint, for people.
         domain: what it was trained on, to be read after "It knows"; empty if it does not say.
-        least_snr, least_snr_still: [`own_snr`] below which a clip, or a still, is foreign, in dB; None if that was not measured.
+        least_snr, least_snr_still: [`own_snr`] below which a clip, or a still, is foreign, in dB; None if that was not
+            measured.
         measured: how.
         examples: files of clips.
     """
@@ -95,8 +97,8 @@ def read_domain(checkpoint: str) -> Domain:
 
 def own_snr(pipe: DiViDPipeline, clip: np.ndarray) -> float:
     r"""
-    How well a clip comes back from its own tokens, decoded in a few steps, as a ratio of signal to noise in dB; always the same for the
-    same clip. With the mean colour m of the clip (our choice of measure):
+    How well a clip comes back from its own tokens, decoded in a few steps, as a ratio of signal to noise in dB; always
+    the same for the same clip. With the mean colour m of the clip (our choice of measure):
 
         10 log10( sum ||x - m||^2 / sum ||x - decoded||^2 )
 
@@ -191,7 +193,8 @@ def main(argv: list[str] | None = None) -> None:
         "domain": args.domain,
         "least_snr": round(worst - MARGIN, 1),
         "least_snr_still": round(worst_still - MARGIN, 1),
-        "measured": f"{MARGIN} dB below the worst of {len(items)} held-out clips ({worst:.1f} dB; median {median:.1f}), {FRAMES} frames "
+        "measured": f"{MARGIN} dB below the worst of {len(items)} held-out clips ({worst:.1f} dB; median "
+        f"{median:.1f}), {FRAMES} frames "
         f"of each decoded from its own tokens in {STEPS} steps, and of a frame of each: domain.py --dataset "
         f"{Path(args.dataset).name} --num_clips {args.num_clips} --seed {args.seed}",
     }

@@ -1,4 +1,6 @@
-"""What the buttons do: files in, files out. Names, arguments and docstrings are those of the API, see docs/space.md."""
+"""
+What the buttons do: files in, files out. Names, arguments and docstrings are those of the API, see docs/space.md.
+"""
 
 import asyncio
 import contextlib
@@ -77,7 +79,9 @@ class Job:
     progress: Callable
 
     def donors(self, identity, motion, label: str) -> tuple[np.ndarray, np.ndarray, float]:
-        """Clips of the static and of the dynamic donor, and the rate of the latter. The identity is read from one frame."""
+        """
+        Clips of the static and of the dynamic donor, and the rate of the latter. The identity is read from one frame.
+        """
         person, _ = read_upload(identity, label, SIZE, 1)
         return person, *read_upload(motion, "motion clip", SIZE, self.frames)
 
@@ -105,7 +109,10 @@ def report(progress: Callable, going_on: Path, *arguments, **options) -> None:
 
 
 def endpoint(make: Callable) -> Callable:
-    """`make(job, *files)` as Gradio calls it: (*files, *OPTIONS, request, progress). It stops when nobody waits for it any more."""
+    """
+    `make(job, *files)` as Gradio calls it: (*files, *OPTIONS, request, progress). It stops when nobody waits for it
+    any more.
+    """
     _, *files = inspect.signature(make).parameters
 
     @functools.wraps(make)
@@ -169,7 +176,9 @@ def swap(job, identity, motion):
 
 @endpoint
 def reconstruct(job, clip):
-    """A clip decoded from its own tokens. Returns an mp4: the original at the left, the reconstruction at the right."""
+    """
+    A clip decoded from its own tokens. Returns an mp4: the original at the left, the reconstruction at the right.
+    """
     original, fps = read_upload(clip, "clip", SIZE, job.frames)
     return job.written(beside(original, job.swap([original], [original])[0]), fps, "reconstruction", clip)
 
@@ -185,8 +194,9 @@ def swap_grid(job, identities, motions):
 
 @endpoint
 def interpolate(job, clip_a, clip_b, factor, position):
-    """Between two clips in one factor, "identity" or "motion", the other being clip_a's; position 0 is clip_a, 1 is clip_b.
-    Returns an mp4: clip_a, the clip between, clip_b."""
+    """
+    Between two clips in one factor, "identity" or "motion", the other being clip_a's; position 0 is clip_a, 1 is
+    clip_b. Returns an mp4: clip_a, the clip between, clip_b."""
     a, fps = read_upload(clip_a, "clip A", SIZE, job.frames)
     b, _ = read_upload(clip_b, "clip B", SIZE, job.frames)
     length = min(len(a), len(b))
@@ -204,8 +214,9 @@ def animate(job, image, motion):
 
 @endpoint
 def what_goes_where(job, identity, motion):
-    """Where a swap reads who (red) and how it moves (blue). Returns an mp4 (frame, map, both) and a PNG of the middle frame at
-    the first, the middle and the last step."""
+    """
+    Where a swap reads who (red) and how it moves (blue). Returns an mp4 (frame, map, both) and a PNG of the middle
+    frame at the first, the middle and the last step."""
     person, moves, fps = job.donors(identity, motion, "identity clip")
     clip, maps = decoding.route(person, moves, job.settings, job.progress)
     video = job.written(routing_clip(clip, maps), fps, "what-goes-where", identity, motion)
@@ -218,7 +229,10 @@ ENDPOINTS = {each.__name__: each for each in (swap, reconstruct, swap_grid, inte
 
 
 def look(paths: str | list[str] | None, label: str, request: gr.Request) -> tuple[str | list[str] | None, str | None]:
-    """Of what was just uploaded, what can be used, and as HTML what the model will see of it and why the rest was refused."""
+    """
+    Of what was just uploaded, what can be used, and as HTML what the model will see of it and why the rest was
+    refused.
+    """
     kept, shown = [], []
     with answering(request):
         for number, path in enumerate(listed(paths), 1):
@@ -246,7 +260,8 @@ def recognise(paths: str | list[str] | None, label: str, request: gr.Request) ->
             decibels, least = decoding.recognise(clip), DOMAIN.least(len(clip))
             if decibels < least:
                 foreign.append(
-                    f"The {label} is far from what this model knows. It does not even give the clip itself back (signal to noise "
+                    f"The {label} is far from what this model knows. It does not even give the clip itself back "
+                    "(signal to noise "
                     f"{decibels:.1f} dB; its like has {least:.1f} or more): expect "
                     f"{DOMAIN.domain or 'something else'} instead."
                 )

@@ -32,7 +32,9 @@ class Example(NamedTuple):
 
 
 def read_examples(paths: Iterable[Path], folder: Path, size: int, num_frames: int) -> list[Example]:
-    """The clips of a checkpoint, copied to `folder`. They are read as uploads are: a checkpoint may come from anybody."""
+    """
+    The clips of a checkpoint, copied to `folder`. They are read as uploads are: a checkpoint may come from anybody.
+    """
     examples = []
     for path in paths:
         name = path.stem.replace("_", " ").capitalize()
@@ -91,7 +93,10 @@ def beside(*clips: np.ndarray) -> np.ndarray:
 
 
 def grid(identities: list[np.ndarray], motions: list[np.ndarray], swaps: list[np.ndarray]) -> np.ndarray:
-    """Identity rows (first frames at the left), motion columns (clips at the top); swaps row by row. Short clips hold their end."""
+    """
+    Identity rows (first frames at the left), motion columns (clips at the top); swaps row by row. Short clips hold
+    their end.
+    """
     length = max(map(len, motions))
     size = swaps[0].shape[1]
 

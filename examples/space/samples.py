@@ -1,4 +1,6 @@
-"""The samples under "Use via API". Gradio's name a PDF on another host, which this page refuses; these run as they stand."""
+"""
+The samples under "Use via API". Gradio's name a PDF on another host, which this page refuses; these run as they stand.
+"""
 
 import os
 from collections.abc import Callable

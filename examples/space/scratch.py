@@ -1,5 +1,6 @@
-"""Settings of Gradio that hold from its import on, so this comes first: a folder of its own for what people upload, gone when the
-server ends; no calls home; no history of what they did."""
+"""
+Settings of Gradio that hold from its import on, so this comes first: a folder of its own for what people upload, gone
+when the server ends; no calls home; no history of what they did."""
 
 import atexit
 import os

@@ -1,7 +1,7 @@
 """Whose files are whose, so that they go when their owner does.
 
-Gradio deletes files by age alone. And it stores an upload under the digest of its content: two people who send the same clip
-share one file, which must stay until both have gone.
+Gradio deletes files by age alone. And it stores an upload under the digest of its content: two people who send the
+same clip share one file, which must stay until both have gone.
 """
 
 import shutil

@@ -1,7 +1,7 @@
 """Frames out of files that strangers sent: measured before they are decoded, and decoded in a process of their own.
 
-A decoder that crashes, hangs or swallows memory takes only that process with it. It is this file, run as a script: it loads
-neither torch nor Gradio, writes one line of JSON and then the frames.
+A decoder that crashes, hangs or swallows memory takes only that process with it. It is this file, run as a script: it
+loads neither torch nor Gradio, writes one line of JSON and then the frames.
 """
 
 import contextlib
@@ -102,7 +102,8 @@ def image_frames(image: Image.Image, path: Path, size: int, num_frames: int) -> 
         raise Refused(f"has more than {MAX_FILE_FRAMES} frames")
     if pixels * count > MAX_ANIMATED_PIXELS:
         raise Refused(
-            f"is {image.width} x {image.height} pixels large for {count} frames, which is too much to unpack: make it smaller"
+            f"is {image.width} x {image.height} pixels large for {count} frames, which is too much to unpack: make it "
+            "smaller"
         )
     wanted, frames, milliseconds = set(spread(count, num_frames)), [], 0
     for number in range(count):
@@ -177,7 +178,9 @@ def video_frames(path: Path, size: int, num_frames: int) -> tuple[list[np.ndarra
 
 
 def mp4_header_seconds(path: Path) -> float:
-    """What an mp4 says of itself, which FFmpeg passes over where the table of frames says otherwise; 0 for other files."""
+    """
+    What an mp4 says of itself, which FFmpeg passes over where the table of frames says otherwise; 0 for other files.
+    """
     with open(path, "rb") as file:
         position, end = 0, path.stat().st_size
         while position + 8 <= end:

@@ -1,6 +1,7 @@
 """
-How long a visitor waits, and when what they asked for may stop. Gradio predicts from the mean of all earlier requests, whatever they
-asked for, and works on for those who have left; this goes by what each request asks for and how far the one before it has come.
+How long a visitor waits, and when what they asked for may stop. Gradio predicts from the mean of all earlier requests,
+whatever they asked for, and works on for those who have left; this goes by what each request asks for and how far the
+one before it has come.
 
 It reads Gradio's queue, which is no documented part of it: tests/space/test_waiting.py names what is used of it.
 """
@@ -20,7 +21,10 @@ UPDATE_SECONDS = 2.0  # between what those who wait are told
 
 
 class Pace:
-    """Seconds for so much work, by a straight line through the last requests: reading and writing take time whatever is asked for."""
+    """
+    Seconds for so much work, by a straight line through the last requests: reading and writing take time whatever is
+    asked for.
+    """
 
     def __init__(self):
         self.done: deque[tuple[float, float]] = deque(maxlen=20)
@@ -63,7 +67,8 @@ def waits(ahead: float | None, queued: list[float | None]) -> list[float | None]
 def predict_by_work(demo: gr.Blocks, pace: Pace, work: Callable[[str, list], float | None]) -> None:
     """
     Args:
-        work: of a request, by the name of its function and its inputs: how much is to be done, or None for what takes no part.
+        work: of a request, by the name of its function and its inputs: how much is to be done, or None for what takes
+            no part.
     """
 
     def broadcast(queue, concurrency_id: str, after: int | None = None) -> None:

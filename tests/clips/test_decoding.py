@@ -1,4 +1,7 @@
-"""A video is what a player shows of a file: the right stream, its pixels square, upright and on black, and none that is broken."""
+"""
+A video is what a player shows of a file: the right stream, its pixels square, upright and on black, and none that is
+broken.
+"""
 
 import io
 from fractions import Fraction
@@ -25,7 +28,8 @@ def corner():
     return frames
 
 
-# ------------------------------------------------------------------------------------------------------- as it is shown
+# ------------------------------------------------------------------------------------------------------- as it is
+# shown
 
 
 @pytest.mark.parametrize(("aspect", "width"), [((4, 3), 128), ((8, 9), 85), ((1, 1), 96), ((1, 2), 48)])
@@ -113,7 +117,8 @@ def test_colours_are_those_that_the_stream_says(tmp_path, pix_fmt, space, full):
         assert np.abs(read[0, y, x].astype(int) - colours[0, y, x]).max() <= 4, (y, x)
 
 
-# ----------------------------------------------------------------------------------------------------------- which stream
+# ----------------------------------------------------------------------------------------------------------- which
+# stream
 
 
 def two_streams(path, first, second, first_is_art=False, default=None):
@@ -187,7 +192,8 @@ def test_cover_art_of_a_song_is_no_clip(tmp_path):
             read(tmp_path / "song.m4a")
 
 
-# ---------------------------------------------------------------------------------------------------------------- damage
+# ----------------------------------------------------------------------------------------------------------------
+# damage
 
 
 def noise(count=30, height=64, width=96):
@@ -198,7 +204,9 @@ def noise(count=30, height=64, width=96):
 
 
 def damaged(path, frames, codec, suffix, **options):
-    """A file of which some bytes in the middle are overwritten so that the decoder goes on, marking frames as corrupt."""
+    """
+    A file of which some bytes in the middle are overwritten so that the decoder goes on, marking frames as corrupt.
+    """
     whole = write_video(path.with_name(f"whole{suffix}"), frames, codec, **options).read_bytes()
     rng = np.random.default_rng(0)
     for _ in range(100):

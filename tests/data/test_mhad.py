@@ -1,4 +1,6 @@
-"""File names say which recording it is; depth becomes grey as the docstring says; another file is refused in a sentence."""
+"""
+File names say which recording it is; depth becomes grey as the docstring says; another file is refused in a sentence.
+"""
 
 import io
 

@@ -1,4 +1,6 @@
-"""What a training step sees is a function of (seed, epoch, index): no clip is lost, none twice, and resuming is exact."""
+"""
+What a training step sees is a function of (seed, epoch, index): no clip is lost, none twice, and resuming is exact.
+"""
 
 from collections import Counter
 from itertools import islice

@@ -1,4 +1,7 @@
-"""Evaluation from the command line: a whole table from tiny models, resumed where it stopped, and refusals before the work."""
+"""
+Evaluation from the command line: a whole table from tiny models, resumed where it stopped, and refusals before the
+work.
+"""
 
 import functools
 import json
@@ -19,6 +22,7 @@ from divid_diffusers.models.judge import ClipJudge
 
 
 LABELS = {"identity": ["dim", "bright"], "action": ["left", "right"]}
+ARROWS = LABELS | {"action": ["up", "down"]}
 
 
 def draw(clip: preparation.Clip) -> np.ndarray:
@@ -229,9 +233,12 @@ def test_without_a_judge_nothing_is_named_but_clips_are_compared(folder, tmp_pat
 @pytest.mark.parametrize(
     "change, message",
     [
-        (lambda f: tiny_pipeline(in_channels=3).save_pretrained(f / "divid"), r"takes frames of .* \(3, 16, 16\), but .* has \(1, 16, 16\)"),
         (
-            lambda f: ClipJudge(LABELS | {"action": ["up", "down"]}, 1, SIZE, (4,), dataset="arrows").save_pretrained(f / "judge"),
+            lambda f: tiny_pipeline(in_channels=3).save_pretrained(f / "divid"),
+            r"takes frames of .* \(3, 16, 16\), but .* has \(1, 16, 16\)",
+        ),
+        (
+            lambda f: ClipJudge(ARROWS, 1, SIZE, (4,), dataset="arrows").save_pretrained(f / "judge"),
             "it is the judge of arrows",
         ),
         (

@@ -1,4 +1,7 @@
-"""Each floor gets the score it deserves on a made-up set: a dot that moves left or right under a bar as bright as its identity."""
+"""
+Each floor gets the score it deserves on a made-up set: a dot that moves left or right under a bar as bright as its
+identity.
+"""
 
 from itertools import product
 

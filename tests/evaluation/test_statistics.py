@@ -41,7 +41,10 @@ def test_two_models_that_fail_on_the_same_people_differ_by_little_however_uneven
 
 
 def right_swaps(random, people: int, bonus: float, clips: int = 5, count: int = 300):
-    """Whether each swap of a draw of clips is right, who its donors are, and how often such swaps are right over all people."""
+    """
+    Whether each swap of a draw of clips is right, who its donors are, and how often such swaps are right over all
+    people.
+    """
     pairs = np.argwhere(~np.eye(people * clips, dtype=bool))
     pairs = pairs[random.permutation(len(pairs))[:count]] // clips
     same = pairs[:, 0] == pairs[:, 1]

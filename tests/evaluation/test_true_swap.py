@@ -1,4 +1,6 @@
-"""The true clip of a pair is the set's own clip where there is one, and swaps get the scores they deserve against it."""
+"""
+The true clip of a pair is the set's own clip where there is one, and swaps get the scores they deserve against it.
+"""
 
 import io
 import json

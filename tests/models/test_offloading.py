@@ -32,7 +32,9 @@ WAYS["layer by layer"] = lambda model: cpu_offload(model, execution_device=CPU)
 
 @pytest.fixture
 def poison(monkeypatch):
-    """What diffusers considers offloaded is NaN: a weight that is used though nothing brought it in shows in the result."""
+    """
+    What diffusers considers offloaded is NaN: a weight that is used though nothing brought it in shows in the result.
+    """
     away = {}
 
     def weights(group):

@@ -1,4 +1,6 @@
-"""What both baselines do alike: their shapes, who sees what, their prior, and the terms of their loss, worked by hand."""
+"""
+What both baselines do alike: their shapes, who sees what, their prior, and the terms of their loss, worked by hand.
+"""
 
 import math
 

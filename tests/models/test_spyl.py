@@ -37,7 +37,8 @@ def told_apart_by(distance, clips=3, frames=2, num_train_clips=10):
 
 
 def test_codes_that_tell_the_clip_share_the_entropy_of_the_batch():
-    # Equal posteriors say nothing of which clip it is; distinct ones share log B. The rest is the estimate's known offset, log M.
+    # Equal posteriors say nothing of which clip it is; distinct ones share log B. The rest is the estimate's known
+    # offset, log M.
     assert told_apart_by(0) == pytest.approx(math.log(10), abs=1e-5)
     assert told_apart_by(100) == pytest.approx(math.log(3 * 10), abs=1e-5)
     assert told_apart_by(0) < told_apart_by(0.5) < told_apart_by(100)

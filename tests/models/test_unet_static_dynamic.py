@@ -1,4 +1,6 @@
-"""Each frame sees its own two tokens and nothing else, by which blocks, and at the same result by every way of asking."""
+"""
+Each frame sees its own two tokens and nothing else, by which blocks, and at the same result by every way of asking.
+"""
 
 import itertools
 

@@ -1,4 +1,6 @@
-"""Every form in which UTD-MHAD comes gives the clips its file names say, split by the rule; what is damaged is named."""
+"""
+Every form in which UTD-MHAD comes gives the clips its file names say, split by the rule; what is damaged is named.
+"""
 
 import io
 import json

@@ -1,4 +1,7 @@
-"""Sprites is composed from its sheets as its authors do it, split as published, and bad or missing sheets are refused at once."""
+"""
+Sprites is composed from its sheets as its authors do it, split as published, and bad or missing sheets are refused at
+once.
+"""
 
 import dataclasses
 import io

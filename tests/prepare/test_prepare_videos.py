@@ -1,4 +1,7 @@
-"""Anybody's folder: labels from folders, from metadata or none; whatever is wrong with a file is said, and the rest goes on."""
+"""
+Anybody's folder: labels from folders, from metadata or none; whatever is wrong with a file is said, and the rest goes
+on.
+"""
 
 import json
 import os

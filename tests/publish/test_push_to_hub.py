@@ -1,4 +1,7 @@
-"""What is published loads with the package, with diffusers alone, and in half precision; what is not fit is not published."""
+"""
+What is published loads with the package, with diffusers alone, and in half precision; what is not fit is not
+published.
+"""
 
 import json
 import os
@@ -42,7 +45,8 @@ FACTS = {
     "held_out": "2 held-out clips",
     "figures": "| figure | value |\n|---|---|\n| psnr | 20.000 |\n",
 }
-# Finders of installed packages that do not find ours, whether it is installed as files or as a link to this repository.
+# Finders of installed packages that do not find ours, whether it is installed as files or as a link to this
+# repository.
 HIDE_THE_PACKAGE = """
 import importlib.machinery, importlib.util, sys
 
@@ -85,7 +89,9 @@ def run(tmp_path):
 
 @pytest.fixture
 def hub(monkeypatch, tmp_path):
-    """A Hub, also for huggingface_hub in this process, which read the variables of the environment when it was imported."""
+    """
+    A Hub, also for huggingface_hub in this process, which read the variables of the environment when it was imported.
+    """
     with HubStandIn() as hub:
         for name, value in hub.environment(tmp_path / "cache").items():
             monkeypatch.setenv(name, value)

@@ -1,4 +1,6 @@
-"""The frames of a clip share their noise, with our scheduler and with those of diffusers, and frames alone are DDPM's."""
+"""
+The frames of a clip share their noise, with our scheduler and with those of diffusers, and frames alone are DDPM's.
+"""
 
 import diffusers
 import pytest

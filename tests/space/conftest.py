@@ -27,7 +27,10 @@ class Server(NamedTuple):
     log: Path
 
     def files(self) -> list[Path]:
-        """Of visitors: uploads and results. The server may delete a folder meanwhile: `os.walk` passes over it, `glob` fails."""
+        """
+        Of visitors: uploads and results. The server may delete a folder meanwhile: `os.walk` passes over it, `glob`
+        fails.
+        """
         uploads = self.folder.glob("divid_space_*/uploads")
         return sorted(Path(folder, name) for top in uploads for folder, _, names in os.walk(top) for name in names)
 

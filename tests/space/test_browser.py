@@ -27,7 +27,8 @@ pytestmark = [
     pytest.mark.timeout(900),
 ]
 FLAGS = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update "
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update "
     "--disable-sync --autoplay-policy=no-user-gesture-required"
 ).split()
 TABS = {
@@ -115,7 +116,8 @@ def set_slider(page, label, value):
 def result(page, name):
     """The video that answers, once it has something to show."""
     page.wait_for_function(
-        "name => { const v = document.querySelector(`#${name}_result video`); return v && v.readyState >= 2 && v.duration > 0 }",
+        "name => { const v = document.querySelector(`#${name}_result video`); return v && v.readyState >= 2 && "
+        "v.duration > 0 }",
         arg=name,
     )
     return page.locator(f"#{name}_result video")
@@ -132,7 +134,8 @@ def test_two_clips_are_uploaded_and_swapped_and_the_answer_plays(browser, server
         before = page.locator(f"#{box}_preview img").get_attribute("src")
         replace(page, box, path)
         page.wait_for_function(
-            "([box, before]) => { const i = document.querySelector(`#${box}_preview img`); return i && i.src && i.src !== before }",
+            "([box, before]) => { const i = document.querySelector(`#${box}_preview img`); return i && i.src && i.src "
+            "!== before }",
             arg=[box, before],
         )
     emptied(page, "swap")  # what stood there was of other clips

@@ -1,4 +1,7 @@
-"""What a script gets from the Space over HTTP: every endpoint, sentences for hostile files, twenty answers to twenty requests."""
+"""
+What a script gets from the Space over HTTP: every endpoint, sentences for hostile files, twenty answers to twenty
+requests.
+"""
 
 import json
 import threading
@@ -259,7 +262,10 @@ def started(job):
 
 @pytest.mark.parametrize("leave", ["cancel", "close"])
 def test_a_heavy_request_stops_when_nobody_waits_for_it(connect, client, clips, heavy, leave):
-    """The limit of time of this test is that of the request: without a stop the next visitor would have no answer within it."""
+    """
+    The limit of time of this test is that of the request: without a stop the next visitor would have no answer within
+    it.
+    """
     visitor = connect()
     job = started(visitor.submit(*heavy[0], **heavy[1]))
     job.cancel() if leave == "cancel" else visitor.close()

@@ -1,4 +1,6 @@
-"""What those who wait are told goes by what was asked for; and the parts of Gradio's queue that this reads are there."""
+"""
+What those who wait are told goes by what was asked for; and the parts of Gradio's queue that this reads are there.
+"""
 
 import types
 

@@ -1,4 +1,7 @@
-"""The smallest thing that the loop trains: two weights, whose loss falls by a known slope, and a pipeline that is two files."""
+"""
+The smallest thing that the loop trains: two weights, whose loss falls by a known slope, and a pipeline that is two
+files.
+"""
 
 from pathlib import Path
 

@@ -1,4 +1,7 @@
-"""Training a baseline: it saves a pipeline that loads, and cut short and resumed it ends where it would have ended anyway."""
+"""
+Training a baseline: it saves a pipeline that loads, and cut short and resumed it ends where it would have ended
+anyway.
+"""
 
 import json
 import shutil

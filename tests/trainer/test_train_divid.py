@@ -1,4 +1,6 @@
-"""Training as users start it: it saves a pipeline, and cut short and resumed it ends where it would have ended anyway."""
+"""
+Training as users start it: it saves a pipeline, and cut short and resumed it ends where it would have ended anyway.
+"""
 
 import json
 import os

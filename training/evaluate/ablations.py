@@ -2,9 +2,9 @@
 
     python training/evaluate/ablations.py --steps 800 -- "" "--no-calibrate_tokens" "--motion_weight 0"
 
-A variant is flags of train_divid.py that are added to the config of the embedded checkpoint; "" is that config. The schedule of the
-learning rate is that of a run of this length, so a longer run orders the variants for itself. Runs are kept in --output_dir
-and, like any, go on where they stopped.
+A variant is flags of train_divid.py that are added to the config of the embedded checkpoint; "" is that config. The
+schedule of the learning rate is that of a run of this length, so a longer run orders the variants for itself. Runs are
+kept in --output_dir and, like any, go on where they stopped.
 """
 
 import argparse
@@ -29,7 +29,8 @@ TRAINING = Path(__file__).parents[1] / "training"
 def train(variant: str, steps: int, folder: Path) -> DiViDPipeline:
     """Trained unless `folder` already holds the finished pipeline."""
     if not (folder / "model_index.json").exists():
-        flags = f"--config {TRAINING / 'configs/tiny_puppets.yaml'} --max_train_steps {steps} --validation_steps 0 --report_to none"
+        flags = f"--config {TRAINING / 'configs/tiny_puppets.yaml'} --max_train_steps {steps}"
+        flags += " --validation_steps 0 --report_to none"
         command = [sys.executable, str(TRAINING / "train_divid.py"), *shlex.split(f"{flags} {variant}")]
         command += ["--output_dir", str(folder), "--resume_from_checkpoint", "latest"]
         subprocess.run(command, check=True)
@@ -51,7 +52,8 @@ def main() -> None:
     donors = test[1:] + test[:1]  # the identity of the next clip
 
     print(
-        f"{args.steps} steps, {args.num_test_clips} held-out clips, seed 0, {os.cpu_count()} cores, torch {torch.__version__}\n"
+        f"{args.steps} steps, {args.num_test_clips} held-out clips, seed 0, {os.cpu_count()} cores, torch "
+        f"{torch.__version__}\n"
     )
     print("| variant | PSNR, dB | motion error | swap: PSNR, dB | motion error | identity kept | motion kept |")
     print("|---|---|---|---|---|---|---|")

@@ -4,8 +4,8 @@ Measure models side by side on held-out clips: everything in `sections.py`, to J
     python training/evaluate/evaluate.py --models DiViD=examples/divid-mhad-depth-tiny DBSE=outputs/dbse \\
         --dataset data/mhad-depth --judge examples/judge-mhad-depth --out results/mhad-depth
 
-Whatever is measured is kept at once in `results.json`; a stopped run, or one with more models or sections, goes on from there.
-`report.py` makes the tables and plots from that file alone.
+Whatever is measured is kept at once in `results.json`; a stopped run, or one with more models or sections, goes on
+from there. `report.py` makes the tables and plots from that file alone.
 """
 
 import argparse
@@ -87,7 +87,9 @@ def open_sets(args):
 
 
 def open_bench(args) -> Bench:
-    """Raises ValueError, in a sentence, for whatever would make the figures meaningless; ImportError for what is missing."""
+    """
+    Raises ValueError, in a sentence, for whatever would make the figures meaningless; ImportError for what is missing.
+    """
     if missing := [name for name in ("matplotlib", "sklearn") if find_spec(name) is None]:
         raise ImportError(f"Evaluation needs {' and '.join(missing)}: pip install 'divid_diffusers[data,eval]'.")
     judge = ClipJudge.from_pretrained(args.judge).eval() if args.judge else None
@@ -98,7 +100,8 @@ def open_bench(args) -> Bench:
         for factor, names in judge.config.factors.items():
             if labels.get(factor) != list(names):
                 raise ValueError(
-                    f"The judge names {factor!r} as {list(names)[:3]}..., which is not what {args.dataset} has: it is the judge "
+                    f"The judge names {factor!r} as {list(names)[:3]}..., which is not what {args.dataset} has: it is "
+                    "the judge "
                     f"of {judge.config.dataset or 'another set'}."
                 )
         labels = judge.config.factors
@@ -109,7 +112,8 @@ def open_bench(args) -> Bench:
     if judge is not None:
         if not static or not dynamic:
             raise ValueError(
-                f"The judge names {', '.join(labels)}: swaps need one that is motion (--dynamic_factors) and one that is not."
+                f"The judge names {', '.join(labels)}: swaps need one that is motion (--dynamic_factors) and one that "
+                "is not."
             )
         probabilities = judge.predict(clips[:1])
         if not all(each.isfinite().all() for each in probabilities.values()):
@@ -130,7 +134,8 @@ def open_bench(args) -> Bench:
     pairs = ordered_pairs(len(items), args.num_pairs or None, args.seed) if len(items) > 1 else []
     probed = draw_clips(range(len(train)), args.num_probe_clips, args.seed)
     return Bench(
-        [cut(train[index], num_frames) for index in probed], items, clips, pairs, static, dynamic, judge, truth, label_free,
+        [cut(train[index], num_frames) for index in probed],
+        items, clips, pairs, static, dynamic, judge, truth, label_free,
         next(iter(args.models), ""), args.seed, args.out,
     )  # fmt: skip
 
@@ -154,7 +159,9 @@ def revision() -> str:
 
 
 def settings(args, bench: Bench) -> dict:
-    """What all figures of a file must have in common: names and numbers to show, and fingerprints of what is behind them."""
+    """
+    What all figures of a file must have in common: names and numbers to show, and fingerprints of what is behind them.
+    """
     names = ("num_inference_steps", "num_probe_clips", "identity_model", "motion_model", "seed")
     judge = bench.judge
     return {name: getattr(args, name) for name in names} | {

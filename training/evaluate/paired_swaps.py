@@ -1,6 +1,7 @@
 """Two models on the same swaps: by how much is one ahead, and does it stay ahead with other people?
 
-    python training/evaluate/paired_swaps.py --models DiViD=examples/divid-sprites-tiny DBSE=examples/baselines/dbse-sprites-tiny \\
+    python training/evaluate/paired_swaps.py \\
+        --models DiViD=examples/divid-sprites-tiny DBSE=examples/baselines/dbse-sprites-tiny \\
         --dataset data/sprites --judge examples/judge-sprites --num_pairs 2000
 
 The intervals of `evaluate.py` take pairs as independent; these are over people (`pigeonhole_interval`).

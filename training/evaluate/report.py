@@ -98,7 +98,8 @@ def headline(found: dict) -> str:
     return (
         "Swaps of donors that differ in all labels, right in all; the rows without a network are what tricks get:\n\n"
         + table(head, rows)
-        + "\nThe first interval takes pairs as independent, the second draws people anew. Harder pairs: donors whose first frames differ "
+        + "\nThe first interval takes pairs as independent, the second draws people anew. Harder pairs: donors whose "
+        "first frames differ "
         "most. Told from real clips: by a classifier, 50 where it cannot.\n\n"
     )
 
@@ -218,7 +219,8 @@ def pictures(results: dict, folder: Path) -> str:
         for side, picture in result["pictures"].items():
             first, *_, last = result["weight_on_static"][side]
             text += (
-                f"![{name}: at {side} x {side} pixels read s (red) or d (blue); frame, map, both; first, middle and last step; "
+                f"![{name}: at {side} x {side} pixels read s (red) or d (blue); frame, map, both; first, middle and "
+                "last step; "
                 f"mean weight on s {first:.2f} at the first step, {last:.2f} at the last]({picture})\n\n"
             )
     return text
@@ -247,9 +249,12 @@ def write_report(folder: Path) -> str:
         ]
         for name, model in results["models"].items()
     ]
+    counts = (
+        f"{shared['num_clips']} held-out clips of {shared['num_frames']} frames, {shared['num_pairs']} ordered pairs"
+    )
     text = f"""# {shared["dataset"]}
 
-{shared["num_clips"]} held-out clips of {shared["num_frames"]} frames, {shared["num_pairs"]} ordered pairs, seed {shared["seed"]}; accuracies in %, 95 % intervals.
+{counts}, seed {shared["seed"]}; accuracies in %, 95 % intervals.
 {judge[0].upper()}{judge[1:]}.
 
 {table(["model", "parameters", "fingerprint"], models)}"""

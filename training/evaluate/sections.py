@@ -1,4 +1,6 @@
-"""What `evaluate.py` measures, section by section: each takes a model and a [`Bench`] and gives a dict ready for JSON."""
+"""
+What `evaluate.py` measures, section by section: each takes a model and a [`Bench`] and gives a dict ready for JSON.
+"""
 
 import time
 from collections.abc import Sequence
@@ -76,7 +78,10 @@ class Bench:
         return torch.stack([item["frames"] for item in self.train]).float() / 255
 
     def some(self, things: Sequence, count: int) -> list:
-        """`count` of them, the same for every model, at random: clips and pairs are sorted, and the first are of few people."""
+        """
+        `count` of them, the same for every model, at random: clips and pairs are sorted, and the first are of few
+        people.
+        """
         return draw_clips(things, count, self.seed)
 
     def some_clips(self, count: int) -> torch.Tensor:

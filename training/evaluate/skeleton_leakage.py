@@ -1,8 +1,9 @@
-"""Who performed a UTD-MHAD skeleton: what linear probes tell from it before and after it is put on one drawn person's bones.
+"""Who performed a UTD-MHAD skeleton: what linear probes tell before and after it is put on one drawn person's bones.
 
     python training/evaluate/skeleton_leakage.py --input Skeleton.zip
 
-Logistic regression on standardised features, trained on trials 1 to 3 and scored on trial 4; the first frame of every recording.
+Logistic regression on standardised features, trained on trials 1 to 3 and scored on trial 4; the first frame of every
+recording.
 """
 
 import argparse

@@ -1,5 +1,6 @@
-"""Swaps of Sprites by where their donors face: an action is a move (walk, spellcast, slash) and a direction, and the first frame, of which
-s is made, shows the direction too.
+"""Swaps of Sprites by where their donors face.
+
+An action is a move (walk, spellcast, slash) and a direction; the first frame, of which s is made, shows the direction.
 
     python training/evaluate/sprites_directions.py --model examples/divid-sprites-tiny --dataset data/sprites
 """
@@ -60,7 +61,8 @@ def main() -> None:
     identity = np.all([shown[name] == np.array([item[name] for item in items])[a] for name in ATTRIBUTES], axis=0)
     print(f"{len(pairs)} swaps, seed {args.seed}; share of them in %, 95 % interval\n")
     print(
-        "| static donor faces | dynamic donor faces | n | four attributes of the static donor | move of the dynamic donor "
+        "| static donor faces | dynamic donor faces | n | four attributes of the static donor | move of the dynamic "
+        "donor "
         "| direction of the dynamic donor | of the static donor |\n" + "|---" * 7 + "|"
     )
     groups = [(x, y) for x in ("front", "left", "right") for y in ("front", "left", "right")]

@@ -13,8 +13,8 @@ NUM_PAIRS, LABEL_HEIGHT, SCALE = 4, 12, 2
 
 def draw_swap_figure(models: dict, bench: Bench, folder: Path) -> None:
     """
-    swaps.png, frames from left to right, and swaps.gif, pair by pair from left to right. Of the evaluated pairs whose donors differ
-    in every label those whose donors are new, in an order drawn with the seed.
+    swaps.png, frames from left to right, and swaps.gif, pair by pair from left to right. Of the evaluated pairs whose
+    donors differ in every label those whose donors are new, in an order drawn with the seed.
     """
     pairs = distinct_pairs(bench)
     if not pairs:  # of a single clip

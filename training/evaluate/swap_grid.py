@@ -34,7 +34,10 @@ def parse_args(argv=None) -> argparse.Namespace:
 
 
 def donors(dataset: str, num_people: int, num_motions: int, num_frames: int, seed: int):
-    """uint8 clips `(num_people, N, C, H, W)` of different people and `(num_motions, N, C, H, W)` of different actions by others."""
+    """
+    uint8 clips `(num_people, N, C, H, W)` of different people and `(num_motions, N, C, H, W)` of different actions by
+    others.
+    """
     clips, people, motions = load_clips(dataset, "test"), {}, {}
     if not {"identity", "action"} <= set(clips.labels):
         raise SystemExit(f"{dataset} has no labels `identity` and `action`, by which rows and columns are chosen.")
@@ -46,7 +49,8 @@ def donors(dataset: str, num_people: int, num_motions: int, num_frames: int, see
             motions.setdefault(clip["action"], clip)
     if len(people) < num_people or len(motions) < num_motions:
         raise SystemExit(
-            f"The test clips of {dataset}, drawn with this seed, give {len(people)} people and {len(motions)} actions of "
+            f"The test clips of {dataset}, drawn with this seed, give {len(people)} people and {len(motions)} actions "
+            "of "
             f"others, but {num_people} and {num_motions} were asked for: ask for fewer, or try another --seed."
         )
     return evenly_spaced(people.values(), num_frames), evenly_spaced(motions.values(), num_frames)
@@ -54,8 +58,8 @@ def donors(dataset: str, num_people: int, num_motions: int, num_frames: int, see
 
 def draw_grid(static_donors: torch.Tensor, dynamic_donors: torch.Tensor, swaps: torch.Tensor) -> list[Image.Image]:
     """
-    One picture per frame. White lines part what is given from what is made; of a static donor the model sees one frame, so that
-    is what is shown.
+    One picture per frame. White lines part what is given from what is made; of a static donor the model sees one
+    frame, so that is what is shown.
 
     Args:
         static_donors, dynamic_donors: `(P, N, C, H, W)` and `(M, N, C, H, W)`, uint8.

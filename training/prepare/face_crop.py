@@ -1,9 +1,11 @@
 """The head of a talking person, cut out of a video by one steady square.
 
-A face is looked for in a few frames with the Haar cascades that OpenCV 4 ships; what most of them agree on becomes one square for
-the whole clip. A square that followed the face from frame to frame would shake, and a model would learn the shaking as motion.
+A face is looked for in a few frames with the Haar cascades that OpenCV 4 ships; what most of them agree on becomes one
+square for the whole clip. A square that followed the face from frame to frame would shake, and a model would learn the
+shaking as motion.
 
-The file is read twice, first for the face and then for the crops: of a large video, one frame at full size is in memory.
+The file is read twice, first for the face and then for the crops: of a large video, one frame at full size is in
+memory.
 """
 
 import functools
@@ -24,8 +26,9 @@ except ImportError:
     cv2 = None
 
 
-# `default` is what "a Haar cascade" means to most. `alt2`, asked where `default` sees little, finds faces that it misses and puts
-# boxes of much the same size around them. More lenient parameters find hardly more faces, but also what is none.
+# `default` is what "a Haar cascade" means to most. `alt2`, asked where `default` sees little, finds faces that it
+# misses and puts boxes of much the same size around them. More lenient parameters find hardly more faces, but also
+# what is none.
 CASCADES = ("default", "alt2")
 ENOUGH = 1 / 2  # of the looks must agree, or the next cascade is asked
 TOO_FEW = 1 / 5  # of the looks: what no more than these see is not trusted to be a face
@@ -47,7 +50,10 @@ class Face(NamedTuple):
 
 
 def crop_head(path: Path, name: str, size: int) -> np.ndarray:
-    """All frames, uint8 `(N, size, size, 3)`. Raises ValueError, with `name`, for a damaged file or where no face is found."""
+    """
+    All frames, uint8 `(N, size, size, 3)`. Raises ValueError, with `name`, for a damaged file or where no face is
+    found.
+    """
     greys, count = look_at(read_frames(path, name))
     faces = find_faces(greys)
     if len(faces) <= TOO_FEW * len(greys):
@@ -125,7 +131,8 @@ def load_cascade(name: str):
     if not hasattr(cv2, "CascadeClassifier") or not path.is_file():
         version = getattr(cv2, "__version__", None)
         raise SystemExit(
-            f"{f'OpenCV {version}' if version else 'Without OpenCV, this Python'} has no {path.name}, with which faces are found: "
+            f"{f'OpenCV {version}' if version else 'Without OpenCV, this Python'} has no {path.name}, with which "
+            "faces are found: "
             "pip install 'opencv-python-headless<5' (OpenCV 5 dropped it)."
         )
     cv2.setNumThreads(1)  # clips are read in parallel already

@@ -2,14 +2,16 @@
 
     python training/prepare/mead.py --input MEAD --output_dir data/mead
 
-MEAD is given out on request to its authors, and no clip of it, cropped or not, may be passed on. It comes as one folder for each
-person, with a video.tar in it that must be unpacked there: (cd M003 && tar -xf video.tar). What is read:
+MEAD is given out on request to its authors, and no clip of it, cropped or not, may be passed on. It comes as one
+folder for each person, with a video.tar in it that must be unpacked there: (cd M003 && tar -xf video.tar). What is
+read:
 
     MEAD/M003/video/front/angry/level_1/001.mp4      identity "M003", action "angry", level "1"
 
-The face is found by OpenCV's Haar cascades in at most 15 frames of a clip, and one square around the whole head, the same for all
-its frames, is cut out and resized. A clip without a face is skipped and named, never taken whole. All frames are kept: training
-draws its own. The paper uses 30 people (--subjects). Open the result with datasets.load_from_disk.
+The face is found by OpenCV's Haar cascades in at most 15 frames of a clip, and one square around the whole head, the
+same for all its frames, is cut out and resized. A clip without a face is skipped and named, never taken whole. All
+frames are kept: training draws its own. The paper uses 30 people (--subjects). Open the result with
+datasets.load_from_disk.
 """
 
 import functools
@@ -65,7 +67,9 @@ def main(argv=None) -> None:
 
 
 def make_plan(args) -> Plan:
-    """Raises SystemExit, in a sentence, where --input is not laid out as MEAD is or does not have what was asked for."""
+    """
+    Raises SystemExit, in a sentence, where --input is not laid out as MEAD is or does not have what was asked for.
+    """
     root = args.input.absolute()
     people = find_people(root)
     check_known(args.subjects, people, f"person's folder in {root}")
@@ -173,7 +177,8 @@ def check_seen(clips: list[Clip]) -> None:
     people = {clip.labels["identity"] for clip in clips}
     if unseen := people - {clip.labels["identity"] for clip in clips if clip.split == "train"}:
         raise SystemExit(
-            f"All clips of {', '.join(sorted(unseen))} fell to test, but every person must be seen in training: choose a smaller "
+            f"All clips of {', '.join(sorted(unseen))} fell to test, but every person must be seen in training: "
+            "choose a smaller "
             "--num_test, or leave them out with --subjects."
         )
 

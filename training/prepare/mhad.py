@@ -60,7 +60,8 @@ def parse_args(argv=None):
         "--split",
         choices=["clip", "cross_subject"],
         default="clip",
-        help="clip: --num_test clips at random, so that every person is seen in training. cross_subject: people 2, 4, 6 and 8.",
+        help="clip: --num_test clips at random, so that every person is seen in training. cross_subject: people 2, 4, "
+        "6 and 8.",
     )
     parser.add_argument("--num_test", type=int, default=NUM_TEST_CLIPS, help="Test clips of --split clip.")
     parser.add_argument("--seed", type=seed, default=0, help="Of --split clip, and of who performs a skeleton.")
@@ -135,7 +136,8 @@ def make_plan(args) -> Plan:
     ]
     if not names:
         raise SystemExit(
-            f"{args.input} holds no file named like 'a1_s1_t1{SUFFIXES[args.modality][0]}': check --input and --modality."
+            f"{args.input} holds no file named like 'a1_s1_t1{SUFFIXES[args.modality][0]}': check --input and "
+            "--modality."
         )
     recordings = {name: Recording.of(name) for name in names}
     ids = [recording.clip_id for recording in recordings.values()]

@@ -1,8 +1,10 @@
-"""What the training/prepare/*.py scripts share: from a list of clips to read to a prepared set, in parallel, resumable, whole or not at all.
+"""
+What the training/prepare/*.py scripts share: from a list of clips to read to a prepared set, in parallel, resumable,
+whole or not at all.
 
 A script says which clips there are ([`Clip`]), how one is read (a function from a clip to frames), and what the set is
-([`Plan`]); [`prepare`] does the rest. Clips are read in portions, each kept in a hidden folder beside the target once it is
-whole; a stopped run goes on from there. Only a whole set is moved to the target.
+([`Plan`]); [`prepare`] does the rest. Clips are read in portions, each kept in a hidden folder beside the target once
+it is whole; a stopped run goes on from there. Only a whole set is moved to the target.
 """
 
 import argparse
@@ -35,8 +37,8 @@ from divid_diffusers.data.prepared import clip_features, clips_to_arrow
 
 
 VIDEO_SUFFIXES = (
-    ".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".ogv", ".ts", ".mts", ".m2ts", ".3gp",
-    ".3g2", ".asf", ".f4v", ".mxf", ".vob", ".gif", ".apng",
+    ".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".ogv", ".ts", ".mts", ".m2ts",
+    ".3gp", ".3g2", ".asf", ".f4v", ".mxf", ".vob", ".gif", ".apng",
 )  # fmt: skip
 CLUTTER = {
     "@eadir", "@recycle", "@recently-snapshot", "#recycle", "#snapshot", "$recycle.bin", "__macosx", "lost+found",
@@ -48,7 +50,10 @@ REPORT = "preparation.json"
 
 @dataclass(frozen=True)
 class Clip:
-    """A clip to read. `labels` are class names, one for each label of the plan; `source` is the file, as messages name it."""
+    """
+    A clip to read. `labels` are class names, one for each label of the plan; `source` is the file, as messages name
+    it.
+    """
 
     clip_id: str
     source: str
@@ -63,8 +68,8 @@ class Plan:
 
     Args:
         clips: every clip, in the order of the set.
-        read: from a [`Clip`] to its frames, uint8 `(N, H, W, C)`. What it raises is why the clip is skipped: a sentence. It
-            runs in other processes, so it is a function of a module, or a `functools.partial` of one.
+        read: from a [`Clip`] to its frames, uint8 `(N, H, W, C)`. What it raises is why the clip is skipped: a
+            sentence. It runs in other processes, so it is a function of a module, or a `functools.partial` of one.
         shape: (H, W, C).
         labels: the names of each label's classes.
         split_rule: how `train` and `test` were told apart, with the seed.
@@ -119,8 +124,9 @@ def seed(text: str) -> int:
 
 def list_files(root: Path, repeated: list[str] | None = None) -> list[str]:
     """
-    Paths, relative to `root`, of all files below it, in order. Links to folders are followed, each folder is read once; links to
-    one that is read elsewhere are added to `repeated`. Raises SystemExit for a folder that cannot be read.
+    Paths, relative to `root`, of all files below it, in order. Links to folders are followed, each folder is read
+    once; links to one that is read elsewhere are added to `repeated`. Raises SystemExit for a folder that cannot be
+    read.
     """
 
     def unreadable(error: OSError) -> None:
@@ -144,7 +150,9 @@ def list_files(root: Path, repeated: list[str] | None = None) -> list[str]:
 
 
 def is_clutter(name: str) -> bool:
-    """Whether a path has a hidden part, or one that a system leaves behind: previews, waste baskets, forks of files."""
+    """
+    Whether a path has a hidden part, or one that a system leaves behind: previews, waste baskets, forks of files.
+    """
     return any(part.startswith(".") or part.lower() in CLUTTER for part in Path(name).parts)
 
 
@@ -152,8 +160,8 @@ def prepare(plan: Plan, output_dir: Path, num_workers: int = 1) -> dict:
     """
     Make the set and print a summary, which is also returned and kept in `preparation.json` inside the set.
 
-    Raises SystemExit, in a sentence, where there is nothing to prepare, `output_dir` holds something else, the disk is full, or
-    the user stops it.
+    Raises SystemExit, in a sentence, where there is nothing to prepare, `output_dir` holds something else, the disk is
+    full, or the user stops it.
     """
     output_dir = Path(output_dir).absolute()
     if not plan.clips:
@@ -186,12 +194,14 @@ def prepare(plan: Plan, output_dir: Path, num_workers: int = 1) -> dict:
         raise SystemExit(f"\nStopped. What is done is kept in {work}; the same command goes on from there.") from None
     except BrokenProcessPool:
         raise SystemExit(
-            "A worker process died: there was not enough memory, or a file crashed its decoder. What is done is kept in "
+            "A worker process died: there was not enough memory, or a file crashed its decoder. What is done is kept "
+            "in "
             f"{work}; the same command goes on from there, and with --num_workers 1 its bar shows how far it gets."
         ) from None
     except OSError as error:
         raise SystemExit(
-            f"Cannot write the set: {error}. What is done is kept in {work}; make room (or choose another --output_dir), then the "
+            f"Cannot write the set: {error}. What is done is kept in {work}; make room (or choose another "
+            "--output_dir), then the "
             "same command goes on from there."
         ) from error
     print_summary(report)
@@ -219,7 +229,10 @@ def read_portions(plan: Plan, portions: Sequence[Sequence[Clip]], work: Path, nu
 
 
 def start_worker() -> None:
-    """Ctrl-C reaches every process of the terminal: the parent decides. And one thread each, as there is a process per core."""
+    """
+    Ctrl-C reaches every process of the terminal: the parent decides. And one thread each, as there is a process per
+    core.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
 

@@ -13,9 +13,9 @@ def random_test_ids(
     clip_ids: Sequence[str], num_test: int, seed: int, labels: Mapping[str, Mapping[str, str]] | None = None
 ) -> set[str]:
     """
-    `num_test` of the clips: the first of `numpy.random.RandomState(seed).permutation` of the sorted ids. Where `labels` of every
-    clip are given and that leaves [`split_faults`], the generator's next permutations are tried too, and the first with the fewest
-    faults is taken.
+    `num_test` of the clips: the first of `numpy.random.RandomState(seed).permutation` of the sorted ids. Where
+    `labels` of every clip are given and that leaves [`split_faults`], the generator's next permutations are tried too,
+    and the first with the fewest faults is taken.
     """
     ids = sorted(clip_ids)
     if not 0 < num_test < len(ids):
@@ -37,7 +37,10 @@ def random_test_ids(
 
 
 def num_test_clips(share: float, num_clips: int) -> int:
-    """A share of the clips, but two at least where that leaves two for training: one clip cannot be swapped with anything."""
+    """
+    A share of the clips, but two at least where that leaves two for training: one clip cannot be swapped with
+    anything.
+    """
     return max(2 if num_clips >= 4 else 1, round(share * num_clips))
 
 
@@ -55,7 +58,8 @@ def split_faults(train: Iterable[Mapping], test: Iterable[Mapping]) -> list[str]
         unseen = [value for value in kept if seen[value] < 2]
         if unseen and len(seen | kept) > 1:
             faults.append(
-                f"{len(unseen)} of {len(kept)} classes of {label} in test have fewer than two training clips: neither a judge nor "
+                f"{len(unseen)} of {len(kept)} classes of {label} in test have fewer than two training clips: neither "
+                "a judge nor "
                 "a probe can learn them. Add clips of each."
             )
     return faults

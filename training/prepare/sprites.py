@@ -1,9 +1,10 @@
 """Prepare Sprites (Li & Mandt, 2018): 1,296 pixel-art characters x 9 actions = 11,664 clips of 8 frames, 64x64 RGB.
 
-A character is a choice of body, trousers, top and hair, six of each; an action is a walk, a spell or a slash, seen from the front,
-the left or the right. So who is seen and what they do are known exactly, which makes this the usual first test of static/dynamic
-disentanglement. The clips are not distributed as such: they are composed here, pixel for pixel as the authors' scripts do, from
-the sprite sheets of the Liberated Pixel Cup. The split is the published one, by character: 1,000 for train, 296 for test.
+A character is a choice of body, trousers, top and hair, six of each; an action is a walk, a spell or a slash, seen
+from the front, the left or the right. So who is seen and what they do are known exactly, which makes this the usual
+first test of static/dynamic disentanglement. The clips are not distributed as such: they are composed here, pixel for
+pixel as the authors' scripts do, from the sprite sheets of the Liberated Pixel Cup. The split is the published one, by
+character: 1,000 for train, 296 for test.
 
 Fetch the sheets (25 files, under 1 MB) and make the set (under a minute, about 1.2 GB, twice that while it is made):
 
@@ -13,7 +14,8 @@ Or, with a clone of https://github.com/YingzhenLi/Sprites and no network:
 
     python training/prepare/sprites.py --lpc_dir Sprites --output_dir data/sprites
 
-The art is CC-BY-SA 3.0 or GPL 3.0, and so is the set: whoever passes it on credits the Liberated Pixel Cup artists and Li & Mandt.
+The art is CC-BY-SA 3.0 or GPL 3.0, and so is the set: whoever passes it on credits the Liberated Pixel Cup artists and
+Li & Mandt.
 """
 
 import functools
@@ -148,7 +150,8 @@ def make_clips() -> list[Clip]:
 def read_clip(clip: Clip, lpc_dir: Path) -> np.ndarray:
     strips, action = load_strips(lpc_dir), ACTIONS.index(clip.labels["action"])
     picture = Image.new("RGBA", strips[SHOES][action].size, "black")
-    # A few pixels of topwear/3 are neither clear nor opaque: pasting by mask is not enough, and Pillow rounds as the authors' did.
+    # A few pixels of topwear/3 are neither clear nor opaque: pasting by mask is not enough, and Pillow rounds as the
+    # authors' did.
     for sheet in [*(f"{folder}/{clip.labels[label]}" for label, folder in LAYERS.items()), SHOES]:
         picture = Image.alpha_composite(picture, strips[sheet][action])
     return np.asarray(picture.convert("RGB")).reshape(-1, CELL, CELL, 3)

@@ -3,17 +3,18 @@
     python training/prepare/videos.py --input my_videos --output_dir data/mine
     python training/prepare/videos.py --input my_videos --output_dir data/mine --labels identity action
 
-Labels come from metadata.csv or metadata.jsonl files, if there are any (a column file_name with paths relative to the file's
-folder, and one column for each of --labels: the videofolder convention of `datasets`), else from the names of the folders:
+Labels come from metadata.csv or metadata.jsonl files, if there are any (a column file_name with paths relative to the
+file's folder, and one column for each of --labels: the videofolder convention of `datasets`), else from the names of
+the folders:
 
     my_videos/ann/walk/clip1.mp4      --labels identity action: identity "ann", action "walk"
 
-Where clips lie in my_videos/train and my_videos/test, or metadata has a column split, that is the split, else it is drawn. What is not
-train is test, but validation beside test stays a split of its own.
+Where clips lie in my_videos/train and my_videos/test, or metadata has a column split, that is the split, else it is
+drawn. What is not train is test, but validation beside test stays a split of its own.
 
-Frames are cropped around the centre to a square and resized, as DiViDPipeline does with a clip it is given. Links to folders are
-followed. Pictures beside videos are not taken for frames. Hidden files, previews that systems leave behind, and files of other kinds
-are passed over. Open the result with datasets.load_from_disk.
+Frames are cropped around the centre to a square and resized, as DiViDPipeline does with a clip it is given. Links to
+folders are followed. Pictures beside videos are not taken for frames. Hidden files, previews that systems leave
+behind, and files of other kinds are passed over. Open the result with datasets.load_from_disk.
 """
 
 import csv
@@ -70,12 +71,14 @@ def parse_args(argv=None):
     parser.add_argument(
         "--fps",
         type=float,
-        help="Frames per second to keep, also where a clip's own rate varies; default: every frame. Not for folders of frames.",
+        help="Frames per second to keep, also where a clip's own rate varies; default: every frame. Not for folders "
+        "of frames.",
     )
     parser.add_argument(
         "--test_fraction",
         type=float,
-        help=f"Share of the clips kept for test, at random and at least two of four or more, where --input is not split already; "
+        help="Share of the clips kept for test, at random and at least two of four or more, where --input is not "
+        "split already; "
         f"default: {TEST_FRACTION}.",
     )
     parser.add_argument("--seed", type=seed, default=0, help="Of the split.")
@@ -94,8 +97,8 @@ def parse_args(argv=None):
 
 def find_clips(root: Path) -> tuple[list[str], dict[str, str]]:
     """
-    Paths, relative to `root`, of all videos and of all folders that hold frame images; and what looks like a clip but is none, with
-    the reason.
+    Paths, relative to `root`, of all videos and of all folders that hold frame images; and what looks like a clip but
+    is none, with the reason.
     """
     if not root.is_dir():
         raise SystemExit(f"There is no folder {root}: check --input.")
@@ -132,8 +135,8 @@ def folders_above(names: Iterable[str]) -> set[str]:
 
 def read_metadata(root: Path, clips: Iterable[str], labels: list[str]) -> tuple[str, dict[str, dict]] | None:
     """
-    The metadata files' names, and their rows by clip (by what a row says where there is no such clip); None where there is no such
-    file.
+    The metadata files' names, and their rows by clip (by what a row says where there is no such clip); None where
+    there is no such file.
     """
     known = {same_letters(clip): clip for clip in clips}
     names = [name for name in list_files(root) if Path(name).name in METADATA and not is_clutter(name)]
@@ -144,7 +147,8 @@ def read_metadata(root: Path, clips: Iterable[str], labels: list[str]) -> tuple[
                 if not labels:  # and a table of another kind is none of ours
                     continue
                 raise SystemExit(
-                    f"{root / name} has a row without {COLUMN!r}: each must name its video, relative to {(root / name).parent}."
+                    f"{root / name} has a row without {COLUMN!r}: each must name its video, relative to "
+                    f"{(root / name).parent}."
                 )
             clip = clip_of(row[COLUMN], root, Path(name).parent, known)
             before = found.setdefault(clip, row)
@@ -153,7 +157,8 @@ def read_metadata(root: Path, clips: Iterable[str], labels: list[str]) -> tuple[
                     before[column] = before.get(column) or row.get(column)
                 elif str(before[column]) != str(row[column]):
                     raise SystemExit(
-                        f"{root / name} says of {clip} both {column} {before.get(column)!r} and {row.get(column)!r}: keep one row."
+                        f"{root / name} says of {clip} both {column} {before.get(column)!r} and {row.get(column)!r}: "
+                        "keep one row."
                     )
     return (" and ".join(names), found) if found or (names and labels) else None
 
@@ -169,7 +174,9 @@ def read_rows(file: Path) -> list[dict]:
 
 
 def clip_of(said: str, root: Path, folder: Path, known: Mapping[str, str]) -> str:
-    """The clip that a metadata file in `folder` means: its paths may be absolute, or have the backslashes of Windows."""
+    """
+    The clip that a metadata file in `folder` means: its paths may be absolute, or have the backslashes of Windows.
+    """
     for name in (said, said.replace("\\", "/")):
         path = os.path.relpath(os.path.join(root, folder, name), root)
         if clip := known.get(same_letters(Path(path).as_posix())):
@@ -224,8 +231,8 @@ def own_splits(
     clips: list[str], metadata: tuple[str, dict[str, dict]] | None
 ) -> tuple[dict[str, str | None], int, str]:
     """
-    The split of each clip as the user wrote it down, None for a clip of which nothing is said; all None where nothing is. How many
-    folders of a path say the split, 0 or 1; and where it is said.
+    The split of each clip as the user wrote it down, None for a clip of which nothing is said; all None where nothing
+    is. How many folders of a path say the split, 0 or 1; and where it is said.
     """
     tops = {clip: SPLITS.get(Path(clip).parts[0].lower()) if len(Path(clip).parts) > 1 else None for clip in clips}
     by_folder = {"train"} < set(tops.values()) - {None}
@@ -292,7 +299,8 @@ def make_plan(args) -> Plan:
         test = random_test_ids(list(labelled), num_test, args.seed, labelled)
         splits = {source: "test" if source in test else "train" for source in labelled}
         rule = (
-            f"{num_test} test clips at random by clip, numpy.random.RandomState({args.seed}) over the sorted file names; of its "
+            f"{num_test} test clips at random by clip, numpy.random.RandomState({args.seed}) over the sorted file "
+            "names; of its "
             "first draws the one that leaves evaluation most to measure"
         )
     return Plan(

@@ -1,8 +1,9 @@
 """
 Publish a trained pipeline: `python training/publish/push_to_hub.py outputs/run --repo_id org/divid-mead`.
 
-One commit with the weights in full and in half precision, the model card with its metadata and pictures, and the code by which
-diffusers alone can load it. Everything is made and checked on this machine before the Hub hears of it. See docs/hub.md.
+One commit with the weights in full and in half precision, the model card with its metadata and pictures, and the code
+by which diffusers alone can load it. Everything is made and checked on this machine before the Hub hears of it. See
+docs/hub.md.
 """
 
 import argparse
@@ -68,7 +69,10 @@ def parse_args(argv=None):
 
 
 def metrics_from(run: Path, card: ModelCard) -> list[EvalResult]:
-    """The run's own validation, on held-out clips of its data set, of the step at which its card says it ended; none if it had none."""
+    """
+    The run's own validation, on held-out clips of its data set, of the step at which its card says it ended; none if
+    it had none.
+    """
     told = card.data.get("training") or {}
     file = run / "validation" / "figures.jsonl"
     figures = [each for each in read_figures(file) if each.get("step") == told.get("steps")]
@@ -118,7 +122,8 @@ def metrics_measured(run: Path, file: Path) -> list[EvalResult]:
         raise ValueError(f"{file} is not a results.json as evaluate.py writes it: {error!r}.") from error
     if not metrics:
         raise ValueError(
-            f"{file} has no figures of the weights in {run}: measure them with evaluate.py, and publish the same folder."
+            f"{file} has no figures of the weights in {run}: measure them with evaluate.py, and publish the same "
+            "folder."
         )
     return metrics
 
@@ -141,7 +146,10 @@ def metrics_of(found: dict, dataset: str) -> Iterator[EvalResult]:
 
 
 def pictures_of(run: Path, card: ModelCard, examples: list[Path]) -> dict[str, Path]:
-    """The validation picture of the step at which the card says the run ended, and the examples, by their names in the repository."""
+    """
+    The validation picture of the step at which the card says the run ended, and the examples, by their names in the
+    repository.
+    """
     pictures, step = {}, (card.data.get("training") or {}).get("steps")
     if isinstance(step, int) and (run / f"validation/step-{step:06d}.png").is_file():
         pictures["pictures/validation.png"] = run / f"validation/step-{step:06d}.png"
@@ -185,7 +193,8 @@ def open_card(run: Path) -> ModelCard:
     card = ModelCard.load(run / "README.md") if (run / "README.md").is_file() else None
     if card is None or card.data.get("library_name") != "divid_diffusers":
         raise ValueError(
-            f"{run} has no README.md with `library_name: divid_diffusers` in its metadata: the trainer writes such a card. Put one there."
+            f"{run} has no README.md with `library_name: divid_diffusers` in its metadata: the trainer writes such a "
+            "card. Put one there."
         )
     return card
 
@@ -229,7 +238,10 @@ def save_half_precision(pipe: DiffusionPipeline, folder: Path) -> None:
 
 
 def finished_card(card: ModelCard, metrics: list[EvalResult], repo_id: str, pictures: list[str]) -> str:
-    """The trainer's card, with the repository's name, the metrics, the pictures and the way to load it without this package."""
+    """
+    The trainer's card, with the repository's name, the metrics, the pictures and the way to load it without this
+    package.
+    """
     card.data.model_name = repo_id.rpartition("/")[2]
     card.data.eval_results = metrics or None
     text = re.split(r"^## (?:Pictures|Without divid_diffusers)$", card.text, maxsplit=1, flags=re.MULTILINE)[0]
@@ -244,13 +256,16 @@ def finished_card(card: ModelCard, metrics: list[EvalResult], repo_id: str, pict
 
 
 def without_secrets(text: str) -> str:
-    """The training command on the card of an older version may have had a token, also under an abbreviation of its flag."""
+    """
+    The training command on the card of an older version may have had a token, also under an abbreviation of its flag.
+    """
     text = re.sub(r"""\s--hub_t\w*[=\s]+(?:"[^"]*"|'[^']*'|\S+)""", "", text)
     return re.sub(r"\bhf_[A-Za-z0-9]{30,}\b", "hf_...", text)  # what a token of the Hub looks like, wherever it stands
 
 
 CAPTIONS = {
-    "pictures/validation.png": "Held-out clips, three rows each: the clip, its reconstruction, its motion by the next clip's person"
+    "pictures/validation.png": "Held-out clips, three rows each: the clip, its reconstruction, its motion by the next "
+    "clip's person"
 }
 
 

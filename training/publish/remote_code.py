@@ -2,9 +2,10 @@
 The code that a published repository carries, so that diffusers can load it where this package is not installed:
 `DiffusionPipeline.from_pretrained(repo, custom_pipeline="pipeline", trust_remote_code=True)`.
 
-diffusers 0.42 copies `pipeline.py` and the files it imports as `.name` into its cache of modules; imports between files in
-folders it does not follow (`utils/dynamic_modules_utils.py`). Hence one file that holds those of this package unchanged, each line
-behind a bar (diffusers searches the text for imports), and makes them importable under their own names.
+diffusers 0.42 copies `pipeline.py` and the files it imports as `.name` into its cache of modules; imports between
+files in folders it does not follow (`utils/dynamic_modules_utils.py`). Hence one file that holds those of this package
+unchanged, each line behind a bar (diffusers searches the text for imports), and makes them importable under their own
+names.
 """
 
 import ast

@@ -28,7 +28,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     model.add_argument("--preset", default="tiny", choices=["paper", "tiny"], help="Model size.")
     model.add_argument(
         "--pretrained_model_name_or_path",
-        help="Start from this pipeline instead of random weights. What it decides need not be given, and cannot be changed; "
+        help="Start from this pipeline instead of random weights. What it decides need not be given, and cannot be "
+        "changed; "
         "its dropout of tokens can.",
     )
     model.add_argument("--prediction_type", default="epsilon", choices=["epsilon", "v_prediction", "sample"])
@@ -57,7 +58,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--residual",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="Read d from each frame less the static one, so that a swap starts in the static donor's pose. Without, d tells the pose "
+        help="Read d from each frame less the static one, so that a swap starts in the static donor's pose. Without, "
+        "d tells the pose "
         "itself: for clips that start in the middle of a movement. On in the paper.",
     )
     model.add_argument("--static_dropout", type=float, default=0.0, help="How often s is replaced by its null token.")
@@ -87,7 +89,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     loss.add_argument(
         "--huber_scale",
         type=float,
-        help="c of the pseudo-Huber loss 2 (sqrt(e^2 + c^2) - c) in place of the squared error: small errors, as between two neighbouring "
+        help="c of the pseudo-Huber loss 2 (sqrt(e^2 + c^2) - c) in place of the squared error: small errors, as "
+        "between two neighbouring "
         "tones, count more. 0.03 is a value to try. Off in the paper.",
     )
     loss.add_argument(
@@ -106,20 +109,23 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--static_mirror",
         action=argparse.BooleanOptionalAction,
         default=False,
-        help="Training reads s from a mirrored frame half of the time, so s cannot tell left from right. Off in the paper.",
+        help="Training reads s from a mirrored frame half of the time, so s cannot tell left from right. Off in the "
+        "paper.",
     )
     loss.add_argument(
         "--invariance_weight",
         type=float,
         default=0.0,
-        help="Of L_inv: s read from a one-step swap, which shows the static donor in another clip's pose, must be the donor's. 0.05 is a "
+        help="Of L_inv: s read from a one-step swap, which shows the static donor in another clip's pose, must be the "
+        "donor's. 0.05 is a "
         "value to try. Off in the paper.",
     )
     loss.add_argument(
         "--static_bottleneck",
         type=float,
         default=0.0,
-        help="Price of a nat of s, which training then sends through noise: what d tells as well is not worth it, and the decoder "
+        help="Price of a nat of s, which training then sends through noise: what d tells as well is not worth it, and "
+        "the decoder "
         "hears it from d alone. Try 3e-6 to 1e-4. Off in the paper.",
     )
     add_optimisation_flags(parser)
@@ -134,8 +140,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def inherit(args: argparse.Namespace, given: dict) -> dict:
     """
-    What the checkpoint to start from decides, in place of defaults: its own settings, the dropout without which its guidance would be
-    forgotten, and that its tokens are not calibrated anew. Stops where a flag or the config file says otherwise.
+    What the checkpoint to start from decides, in place of defaults: its own settings, the dropout without which its
+    guidance would be forgotten, and that its tokens are not calibrated anew. Stops where a flag or the config file
+    says otherwise.
     """
     path = args.pretrained_model_name_or_path
     if not path:
@@ -161,7 +168,8 @@ def inherit(args: argparse.Namespace, given: dict) -> dict:
         conflicts.append(f"--preset is {given['preset']}, and the checkpoint is not of that size")
     if conflicts:
         raise SystemExit(
-            f"--pretrained_model_name_or_path {path} decides what its weights are made for: {'; '.join(conflicts)}. Leave these out."
+            f"--pretrained_model_name_or_path {path} decides what its weights are made for: {'; '.join(conflicts)}. "
+            "Leave these out."
         )
     own |= {name: configs["unet"][name] for name in ("static_dropout", "dynamic_dropout")}
     if index.get("num_inference_steps"):
@@ -193,11 +201,13 @@ def check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
         parser.error(f"--frames_per_clip is {args.frames_per_clip}: choose 1 to --num_frames ({args.num_frames}).")
     if args.pretrained_model_name_or_path and args.calibrate_tokens:
         parser.error(
-            "--calibrate_tokens is for a start with random weights: it would undo what --pretrained_model_name_or_path learned, so "
+            "--calibrate_tokens is for a start with random weights: it would undo what "
+            "--pretrained_model_name_or_path learned, so "
             "leave it out."
         )
     if args.invariance_weight and (args.prediction_type != "sample" or args.train_batch_size < 2):
         parser.error(
-            "--invariance_weight needs --prediction_type sample, since other predictions say nothing of a frame in one step, and a "
+            "--invariance_weight needs --prediction_type sample, since other predictions say nothing of a frame in "
+            "one step, and a "
             "--train_batch_size of at least 2, since a swap has two donors."
         )

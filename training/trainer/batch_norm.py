@@ -12,8 +12,9 @@ NUM_BATCHES = 50
 @torch.no_grad()
 def settle_batch_norm(module: nn.Module, forward: Callable[[int], object], num_batches: int = NUM_BATCHES) -> None:
     """
-    Measure the statistics of BatchNorm anew, over `forward(0)`, `forward(1)`, ..., each a pass over a batch of training clips: those of
-    the last steps are not those of averaged weights. Leaves the module as it is if it has none, else in evaluation mode.
+    Measure the statistics of BatchNorm anew, over `forward(0)`, `forward(1)`, ..., each a pass over a batch of
+    training clips: those of the last steps are not those of averaged weights. Leaves the module as it is if it has
+    none, else in evaluation mode.
     """
     norms = [each for each in module.modules() if isinstance(each, nn.BatchNorm2d)]
     if not norms:

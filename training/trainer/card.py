@@ -83,9 +83,10 @@ a recording off as that of somebody else.
 
 def run_facts(args, progress, processes: int, figures: dict[str, float]) -> dict[str, str]:
     """
-    `name`, `source` and `dataset` (of the clips), `steps`, `batch`, `frames`, `minutes` (by the clock), `cpu_minutes` (of the main process),
-    `processes`, `device`, the `command` without its token (cards are published), and a table of the validation `figures` with the number
-    of `held_out` clips (empty without any of the last step: those of other weights say nothing of these), to be filled into a card's text.
+    `name`, `source` and `dataset` (of the clips), `steps`, `batch`, `frames`, `minutes` (by the clock), `cpu_minutes`
+    (of the main process), `processes`, `device`, the `command` without its token (cards are published), and a table of
+    the validation `figures` with the number of `held_out` clips (empty without any of the last step: those of other
+    weights say nothing of these), to be filled into a card's text.
     """
     measured = {} if figures.get("step") != progress.step else figures
     rows = "".join(f"| {name} | {value:.3f} |\n" for name, value in measured.items() if name not in ("step", "clips"))
@@ -118,8 +119,9 @@ def dataset_name(args) -> str:
 
 def card_metadata(method: str, args, facts: dict[str, str]) -> ModelCardData:
     """
-    What the Hub's search and filters see, and the run in numbers: time, machine, command. `facts` are those of `run_facts`. No licence but
-    the one that was given: whose the clips were we cannot know. No `datasets` but one that the Hub has.
+    What the Hub's search and filters see, and the run in numbers: time, machine, command. `facts` are those of
+    `run_facts`. No licence but the one that was given: whose the clips were we cannot know. No `datasets` but one that
+    the Hub has.
     """
     numbers = {name: int(facts[name]) for name in ("steps", "minutes", "cpu_minutes", "processes")}
     told = {name: facts[name] for name in ("device", "command", "dataset")}

@@ -38,7 +38,10 @@ def step_of(checkpoint: Path) -> int:
 def save_checkpoint(
     accelerator: Accelerator, output_dir: Path, step: int, total_limit: int | None, about: dict | None = None
 ) -> None:
-    """Write the training state, and what there is to say `about` its run, beside its final name, then rename; only then drop the oldest."""
+    """
+    Write the training state, and what there is to say `about` its run, beside its final name, then rename; only then
+    drop the oldest.
+    """
     final = output_dir / f"checkpoint-{step}"
     partial = output_dir / f".partial-checkpoint-{step}"
     if accelerator.is_main_process:
@@ -56,7 +59,8 @@ def save_checkpoint(
     ) as error:  # torch and safetensors have their own words for a full disk
         shutil.rmtree(partial, ignore_errors=True)
         raise NoRoom(
-            f"Checkpoint {step} could not be written to {output_dir}: {error}. The earlier checkpoints are untouched: make "
+            f"Checkpoint {step} could not be written to {output_dir}: {error}. The earlier checkpoints are untouched: "
+            "make "
             "room and go on with --resume_from_checkpoint latest."
         ) from error
     accelerator.wait_for_everyone()
@@ -87,7 +91,10 @@ def checksums(folder: Path) -> dict[str, list[int]]:
 
 
 def damage(checkpoint: Path) -> str | None:
-    """What is wrong with the files of a checkpoint; None where nothing is, or an older version left nothing to compare with."""
+    """
+    What is wrong with the files of a checkpoint; None where nothing is, or an older version left nothing to compare
+    with.
+    """
     file = checkpoint / MANIFEST
     try:
         written = json.loads(file.read_text())["files"] if file.is_file() else {}
@@ -128,7 +135,10 @@ def find_checkpoint(resume_from: str, output_dir: Path) -> Path | None:
 
 
 def set_aside_later(output_dir: Path, checkpoint: Path | None) -> list[Path]:
-    """Checkpoints after the one that is resumed are of a future that will not be: renamed, so that `latest` never finds them."""
+    """
+    Checkpoints after the one that is resumed are of a future that will not be: renamed, so that `latest` never finds
+    them.
+    """
     later = [path for path in complete_checkpoints(output_dir) if checkpoint and step_of(path) > step_of(checkpoint)]
     for number, path in enumerate(later):
         name = f"abandoned-{path.name.removeprefix(REPLACED)}"

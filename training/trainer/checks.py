@@ -95,7 +95,8 @@ def check_reports(parser: argparse.ArgumentParser, args: argparse.Namespace) -> 
         str(each) for each in get_available_trackers()
     ]:
         parser.error(
-            f"--report_to is {args.report_to}, which is not installed: `pip install {args.report_to}`, or pass --report_to none."
+            f"--report_to is {args.report_to}, which is not installed: `pip install {args.report_to}`, or pass "
+            "--report_to none."
         )
     if args.hub_token and args.report_to not in PRIVATE_TRACKERS:
         parser.error(

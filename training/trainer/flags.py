@@ -1,6 +1,6 @@
 """
-The flags that all trainers have, and where their values come from. In order: the flags given, the config file, the checkpoint that the run
-goes on from (or starts from), the defaults. All of that is settled before anything is checked.
+The flags that all trainers have, and where their values come from. In order: the flags given, the config file, the
+checkpoint that the run goes on from (or starts from), the defaults. All of that is settled before anything is checked.
 """
 
 import argparse
@@ -24,7 +24,8 @@ PATHS = ("config", "dataset", "output_dir", "logging_dir", "pretrained_model_nam
 def new_parser(what: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         allow_abbrev=False,
-        description=f"Train {what}. Values come from the flags, else from --config, else from the checkpoint that is resumed "
+        description=f"Train {what}. Values come from the flags, else from --config, else from the checkpoint that is "
+        "resumed "
         "or started from, else from the defaults below.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
@@ -37,7 +38,8 @@ def add_data_flags(parser: argparse.ArgumentParser) -> None:
     data.add_argument(
         "--dataset",
         default="puppets",
-        help="puppets, which are drawn as they are needed; or a folder that training/prepare/*.py wrote; or such a set on the Hub.",
+        help="puppets, which are drawn as they are needed; or a folder that training/prepare/*.py wrote; or such a "
+        "set on the Hub.",
     )
     data.add_argument("--num_puppets", type=int, default=10_000, help="Puppet clips in an epoch.")
     data.add_argument("--num_frames", type=int, default=10, help="Frames per clip, in time order.")
@@ -45,7 +47,8 @@ def add_data_flags(parser: argparse.ArgumentParser) -> None:
         "--frame_sampling",
         default="random",
         choices=FRAME_SAMPLING,
-        help="Which frames of a longer clip: at random (the paper's way), one from each of equal parts, neighbours, or a "
+        help="Which frames of a longer clip: at random (the paper's way), one from each of equal parts, neighbours, "
+        "or a "
         "constant step.",
     )
     data.add_argument("--dataloader_num_workers", type=int, default=0)
@@ -76,7 +79,7 @@ def add_optimisation_flags(parser: argparse.ArgumentParser) -> None:
     train.add_argument(
         "--mixed_precision",
         choices=["no", "fp16", "bf16"],
-        help="Default: accelerate's own config; without one, bf16 on a CPU that computes in it (avx512_bf16), else no.",
+        help="Default: accelerate's own config; without one, bf16 on a CPU with avx512_bf16, else no.",
     )
     train.add_argument("--seed", type=int, default=0)
 
@@ -109,11 +112,11 @@ def parse(
     inherit: Callable[[argparse.Namespace, dict], dict] | None = None,
 ) -> argparse.Namespace:
     """
-    The run's one configuration, checked. `inherit` is asked where a run starts from a pretrained checkpoint: from the flags so far and
-    those that were given it makes those that the checkpoint decides.
+    The run's one configuration, checked. `inherit` is asked where a run starts from a pretrained checkpoint: from the
+    flags so far and those that were given it makes those that the checkpoint decides.
 
-    Beside the flags the result has `command` (to print: no secret, no path of this machine), `checkpoint` (the folder to resume, or None)
-    and `given` (the names that flags or config file gave).
+    Beside the flags the result has `command` (to print: no secret, no path of this machine), `checkpoint` (the folder
+    to resume, or None) and `given` (the names that flags or config file gave).
     """
     known, _ = parser.parse_known_args(argv)
     from_file = {}
@@ -141,7 +144,8 @@ def parse(
     check_reports(parser, args)
     if args.lr_scheduler == "constant" and given.get("lr_warmup_steps"):
         parser.error(
-            f"--lr_warmup_steps is {args.lr_warmup_steps}, but --lr_scheduler constant has no warm-up: choose constant_with_warmup."
+            f"--lr_warmup_steps is {args.lr_warmup_steps}, but --lr_scheduler constant has no warm-up: choose "
+            "constant_with_warmup."
         )
     commands = list((saved or {}).get("commands", []))
     command = command_line(parser, from_flags)
@@ -183,7 +187,9 @@ def flags_given(parser: argparse.ArgumentParser, argv: list[str] | None) -> dict
 
 
 def command_line(parser: argparse.ArgumentParser, given: dict) -> str:
-    """The command that starts this run, made of the flags that were given: what is published must not repeat a secret."""
+    """
+    The command that starts this run, made of the flags that were given: what is published must not repeat a secret.
+    """
     words = ["accelerate", "launch", f"training/{Path(sys.argv[0]).name}"]
     for action in parser._actions:
         if action.dest not in given or action.dest in SECRETS:
@@ -221,7 +227,10 @@ def read_config(path: str, parser: argparse.ArgumentParser) -> dict:
 
 
 def convert(path: str, action: argparse.Action, value):
-    """YAML has its own idea of types (1e-4 is a string, no is false); the flag's type decides, and nothing is rounded or guessed."""
+    """
+    YAML has its own idea of types (1e-4 is a string, no is false); the flag's type decides, and nothing is rounded or
+    guessed.
+    """
 
     def refuse(wanted: str):
         raise SystemExit(f"{path} sets {action.dest} to {value!r}: {wanted}.")

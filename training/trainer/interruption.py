@@ -1,4 +1,7 @@
-"""Ctrl-C, or the signal by which a cluster takes its machine back: the step is finished, its checkpoint written, and then the run ends."""
+"""
+Ctrl-C, or the signal by which a cluster takes its machine back: the step is finished, its checkpoint written, and then
+the run ends.
+"""
 
 import signal
 import sys
@@ -10,8 +13,9 @@ from accelerate import Accelerator
 
 class Interruption:
     """
-    Listens from when it is made until `stop_listening`, but for a signal that this process was started to ignore, as those in the background of
-    a script are. Before training begins there is nothing to save, and a second signal does not wait.
+    Listens from when it is made until `stop_listening`, but for a signal that this process was started to ignore, as
+    those in the background of a script are. Before training begins there is nothing to save, and a second signal does
+    not wait.
     """
 
     def __init__(self):

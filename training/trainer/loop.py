@@ -1,4 +1,7 @@
-"""The training loop: resumable to the bit, averaged weights, budgets, logs. What is trained, and on which loss, is a `Recipe`."""
+"""
+The training loop: resumable to the bit, averaged weights, budgets, logs. What is trained, and on which loss, is a
+`Recipe`.
+"""
 
 import sys
 import time
@@ -90,7 +93,10 @@ def train(accelerator: Accelerator, recipe: Recipe, train_clips: Sequence, held_
             )
 
     def save_checkpoint(clips: torch.Tensor, position: BatchPosition) -> None:
-        """Of weights that have a finite loss on the batch they were last trained on: ruined ones can still be finite themselves."""
+        """
+        Of weights that have a finite loss on the batch they were last trained on: ruined ones can still be finite
+        themselves.
+        """
         model.eval()
         with torch.no_grad():
             loss = recipe.losses(model, clips, position)["loss"]

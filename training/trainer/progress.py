@@ -5,7 +5,10 @@ from accelerate import Accelerator
 
 
 class Progress:
-    """How far training is; saved with the checkpoint. `cpu_seconds` are those of the main process, which other work does not stretch."""
+    """
+    How far training is; saved with the checkpoint. `cpu_seconds` are those of the main process, which other work does
+    not stretch.
+    """
 
     def __init__(self):
         self.step, self.seconds, self.cpu_seconds = 0, 0.0, 0.0

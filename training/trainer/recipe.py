@@ -26,8 +26,8 @@ class BatchPosition:
 
 class Recipe(Protocol):
     """
-    What is trained. `module` holds everything with weights as one module, so that gradients are synchronised, clipped and
-    averaged as one; `name` is that of the project with trackers.
+    What is trained. `module` holds everything with weights as one module, so that gradients are synchronised, clipped
+    and averaged as one; `name` is that of the project with trackers.
     """
 
     name: str
@@ -35,8 +35,9 @@ class Recipe(Protocol):
 
     def losses(self, module: nn.Module, clips: torch.Tensor, position: BatchPosition) -> dict[str, torch.Tensor]:
         """
-        Of clips `(B, N, C, H, W)` in [-1, 1]: `loss`, which is minimised, and whatever else is to be logged, tensors of any
-        number of samples (none included). `module` is the recipe's, as accelerate wraps it: call it, not its parts.
+        Of clips `(B, N, C, H, W)` in [-1, 1]: `loss`, which is minimised, and whatever else is to be logged, tensors
+        of any number of samples (none included). `module` is the recipe's, as accelerate wraps it: call it, not its
+        parts.
         """
 
     def pipeline(self, module: nn.Module) -> DiffusionPipeline:

@@ -1,4 +1,7 @@
-"""What a run says of itself on the way: mean losses, figures and pictures of held-out clips, to its folder and to trackers."""
+"""
+What a run says of itself on the way: mean losses, figures and pictures of held-out clips, to its folder and to
+trackers.
+"""
 
 import json
 from collections.abc import Callable, Iterator
@@ -40,7 +43,10 @@ class Meter:
 
 @contextmanager
 def averaged(ema: EMAModel, module: nn.Module, settle: Callable[[nn.Module], None]) -> Iterator[nn.Module]:
-    """Within it the module has its averaged weights, statistics that `settle` measured with them, and is in evaluation mode."""
+    """
+    Within it the module has its averaged weights, statistics that `settle` measured with them, and is in evaluation
+    mode.
+    """
     buffers = [buffer.clone() for buffer in module.buffers()]
     ema.store(module.parameters())
     ema.copy_to(module.parameters())
@@ -58,7 +64,10 @@ def averaged(ema: EMAModel, module: nn.Module, settle: Callable[[nn.Module], Non
 def report_validation(
     accelerator: Accelerator, pipeline: DiffusionPipeline, clips: torch.Tensor, args, step: int
 ) -> dict[str, float]:
-    """Figures and a picture, to the folder `validation` and to the trackers. Returns the figures, `step` and number of `clips`."""
+    """
+    Figures and a picture, to the folder `validation` and to the trackers. Returns the figures, `step` and number of
+    `clips`.
+    """
     figures, picture = validate(pipeline, clips, args.seed)
     measured = {"step": step, "clips": len(clips)} | figures
     folder = Path(args.output_dir) / "validation"
@@ -83,8 +92,8 @@ def report_validation(
 
 def forget_later(output_dir: Path, step: int) -> dict[str, float]:
     """
-    Validations after `step`, from where a run goes on, and lines that a killed run left half-written, are not those of this run. Returns
-    the figures of the step itself, if there are any.
+    Validations after `step`, from where a run goes on, and lines that a killed run left half-written, are not those of
+    this run. Returns the figures of the step itself, if there are any.
     """
     folder = output_dir / "validation"
     for path in folder.glob("step-*.png"):

@@ -55,7 +55,10 @@ COMPARED_LATER = ("dataset", "train_batch_size")
 
 
 def read_flags(checkpoint: Path, output_dir: Path) -> dict:
-    """What the checkpoint says of its run, empty if an older version wrote it. Stops, naming an older whole one, if it is damaged."""
+    """
+    What the checkpoint says of its run, empty if an older version wrote it. Stops, naming an older whole one, if it is
+    damaged.
+    """
     checkpoints.refuse_damaged(checkpoint, output_dir)
     file = checkpoint / checkpoints.MANIFEST
     if not file.is_file():
@@ -84,25 +87,31 @@ def refuse_changes(parser: argparse.ArgumentParser, args: argparse.Namespace, sa
         changed.append(f"--mixed_precision was {flags.get('mixed_precision')} and is {args.mixed_precision}")
     if changed:
         parser.error(
-            f"{args.checkpoint.name} is of a run with other flags: {'; '.join(changed)}. Go on with what they were, or start anew in "
+            f"{args.checkpoint.name} is of a run with other flags: {'; '.join(changed)}. Go on with what they were, "
+            "or start anew in "
             "another --output_dir."
         )
 
 
 def refuse_other_clips(args: argparse.Namespace, clips: str, processes: int) -> None:
-    """`clips` is the fingerprint of those that were opened. A set may have moved, and processes may share a batch in another way."""
+    """
+    `clips` is the fingerprint of those that were opened. A set may have moved, and processes may share a batch in
+    another way.
+    """
     if args.checkpoint is None or not (args.checkpoint / checkpoints.MANIFEST).is_file():
         return
     saved = json.loads((args.checkpoint / checkpoints.MANIFEST).read_text())
     if saved.get("clips") not in (None, clips):
         raise SystemExit(
-            f"{args.checkpoint.name} is of a run on other clips: --dataset was {saved['flags'].get('dataset')} and is {args.dataset}, "
+            f"{args.checkpoint.name} is of a run on other clips: --dataset was {saved['flags'].get('dataset')} and is "
+            f"{args.dataset}, "
             "and they do not hold the same. Give the set it was, or start anew in another --output_dir."
         )
     before = saved.get("flags", {}).get("train_batch_size", args.train_batch_size) * saved.get("processes", processes)
     if before != args.train_batch_size * processes:
         raise SystemExit(
-            f"{args.checkpoint.name} is of a run with other flags: --train_batch_size, of all processes together, was {before} and is "
+            f"{args.checkpoint.name} is of a run with other flags: --train_batch_size, of all processes together, was "
+            f"{before} and is "
             f"{args.train_batch_size * processes}. Go on with what it was, or start anew in another --output_dir."
         )
 

