@@ -80,7 +80,10 @@ class PositionedConv2d(nn.Conv2d):
         self.position_embedding = nn.Parameter(0.02 * torch.randn(conv.out_channels, side, side))
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
-        return super().forward(hidden_states) + self.position_embedding
+        hidden_states = super().forward(hidden_states)
+        return hidden_states + self.position_embedding.to(
+            hidden_states.dtype
+        )  # else all that follows is float32 in autocast
 
 
 class DiViDUNet2DConditionModel(StrictLoadingMixin, UNet2DConditionModel):
