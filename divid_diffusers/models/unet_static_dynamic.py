@@ -81,9 +81,8 @@ class PositionedConv2d(nn.Conv2d):
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         hidden_states = super().forward(hidden_states)
-        return hidden_states + self.position_embedding.to(
-            hidden_states.dtype
-        )  # else all that follows is float32 in autocast
+        # added in float32, it would make all that follows float32 under autocast
+        return hidden_states + self.position_embedding.to(hidden_states.dtype)
 
 
 class DiViDUNet2DConditionModel(StrictLoadingMixin, UNet2DConditionModel):
