@@ -139,10 +139,9 @@ def check_run(args, noise_scheduler: SharedNoiseDDPMScheduler, num_clips: int, p
             f"{args.train_batch_size} one of them "
             "would meet itself where an epoch ends: take a --train_batch_size of at least 3, and 2 clips or more."
         )
-    if processes > 1 and (args.invariance_weight or args.first_frame == "noise"):
+    if processes > 1 and (args.invariance_weight):
         logger.warning(
-            "--invariance_weight and --first_frame noise work on each process's own batch, so this run differs from "
-            "one of one process."
+            "--invariance_weight works on each process's own batch, so this run differs from one of one process."
         )
 
 

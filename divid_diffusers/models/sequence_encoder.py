@@ -19,7 +19,7 @@ from .modeling_utils import StrictLoadingMixin
 from .offloading import reads_weights
 
 
-FIRST_FRAME_TOKENS = ("context", "null", "noise", "zero")
+FIRST_FRAME_TOKENS = ("context", "null")
 
 
 @dataclass
@@ -93,10 +93,8 @@ class DiViDSequenceEncoder(StrictLoadingMixin, ModelMixin, ConfigMixin):
             layer of 128, so that attention has the paper's 256).
         num_attention_heads (`int`): heads of the self-attention over frames.
         first_frame (`str`): the token of the static frame, whose residual is zero. `"context"`: it goes through LSTM
-            and attention like any other. `"null"`: a learned token that does not depend on the clip. `"noise"`: its
-            residual is N(0, I) while training and 0 at evaluation (DBSE's way). `"zero"`: it is subtracted from all
-            tokens, `d_i - d_1`, so that what is the same in all frames, as an identity is, cannot be in d. Our choice:
-            the paper does not say.
+            and attention like any other. `"null"`: a learned token that does not depend on the clip. Our choice: the
+            paper does not say.
         residual (`bool`): r_i = z_i - z_1, the paper's form. Without it, r_i = z_i (our choice): nothing but the
             augmentation of the clip that d is read from then keeps looks out of d.
     """
@@ -192,14 +190,8 @@ class DiViDSequenceEncoder(StrictLoadingMixin, ModelMixin, ConfigMixin):
         residuals = embeddings
         if self.config.residual:
             residuals = embeddings - embeddings[:, static_frame : static_frame + 1]
-        if self.config.first_frame == "noise" and self.training:
-            noisy = residuals.clone()
-            noisy[:, static_frame] = torch.randn_like(residuals[:, static_frame])
-            residuals = noisy
         hidden, _ = self.lstm(residuals)
         dynamic = self.dynamic_proj(self.norm(hidden + self.attention(hidden)))
-        if self.config.first_frame == "zero":
-            dynamic = dynamic - dynamic[:, static_frame : static_frame + 1]
         if self.config.first_frame == "null":
             is_static = torch.arange(dynamic.shape[1], device=dynamic.device) == static_frame
             dynamic = torch.where(is_static[None, :, None], self.first_token.to(dynamic.dtype), dynamic)

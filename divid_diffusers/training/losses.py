@@ -60,21 +60,6 @@ def motion_weight(frames: torch.Tensor, static_frame: torch.Tensor, strength: fl
     return 1 + strength * (frames - static_frame).abs().mean(dim=2, keepdim=True).clamp(max=1)
 
 
-def min_snr_weight(prediction_type: str, alphas_cumprod: torch.Tensor, gamma: float) -> torch.Tensor:
-    r"""
-    Weight of each clip's loss, shape `(B,)`, that makes it `min(SNR, gamma)` times the error in x_0 whatever is
-    predicted (Hang et al. 2023): `min(SNR, gamma) / SNR` for epsilon, `/ (SNR + 1)` for v, and itself for x_0.
-
-    Written with abar instead of SNR so that it stays finite where abar is 0 or 1.
-    """
-    abar = alphas_cumprod
-    if prediction_type == "epsilon":
-        return torch.where(abar > 0, (gamma * (1 - abar) / abar.clamp(min=1e-20)).clamp(max=1), 1.0)
-    if prediction_type == "v_prediction":
-        return torch.minimum(abar, gamma * (1 - abar))
-    return (abar / (1 - abar).clamp(min=1e-20)).clamp(max=gamma)
-
-
 def orthogonality_loss(static: torch.Tensor, dynamic: torch.Tensor) -> torch.Tensor:
     r"""
     `L_orth = mean_i cos^2(s, d_i)` (equation 4; this form is our reading). Random directions give `1 / dim`, so a
@@ -86,8 +71,8 @@ def orthogonality_loss(static: torch.Tensor, dynamic: torch.Tensor) -> torch.Ten
     if static.shape[-1] != dynamic.shape[-1]:
         raise ValueError(
             f"The orthogonality term needs tokens of one width, but s has {static.shape[-1]} and d "
-            f"{dynamic.shape[-1]} "
-            "dimensions: set its weight (`--orthogonality_weight`) to 0, or make the widths equal."
+            f"{dynamic.shape[-1]} dimensions: set its weight (`--orthogonality_weight`) to 0, or make the widths "
+            "equal."
         )
     return torch.cosine_similarity(static[:, None].float(), dynamic.float(), dim=-1).square().mean()
 

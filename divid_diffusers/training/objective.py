@@ -13,10 +13,7 @@ from .step_noise import StepNoise
 
 @dataclass
 class Objective:
-    """
-    `loss` is what is minimised; `per_clip` `(B,)` is L_DDPM of each clip before its weight. The others are for the
-    log.
-    """
+    """`loss` is what is minimised; `per_clip` `(B,)` is L_DDPM of each clip. The others are for the log."""
 
     loss: torch.Tensor
     loss_ddpm: torch.Tensor
@@ -65,36 +62,49 @@ def take_frames(clips: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:
     return clips[torch.arange(len(clips), device=clips.device)[:, None], frames]
 
 
+def views(clips: torch.Tensor, noise: StepNoise, args) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """
+    The clips that s and d are read from; None where they are the same. Training may change either (our choice, off in
+    the paper): what is changed cannot travel through that token.
+    """
+    if not (args.static_mirror or args.dynamic_recolour or args.dynamic_stretch):
+        return clips, None
+    static_clips = torch.where(noise.mirror[:, None, None, None, None], clips.flip(-1), clips)
+    if not (args.dynamic_recolour or args.dynamic_stretch):
+        return static_clips, clips
+    return static_clips, stretch(recolour(clips, noise.colour, noise.shade), noise.stretch)
+
+
 def objective(
     model: nn.Module, clips: torch.Tensor, noise: StepNoise, noise_scheduler: SharedNoiseDDPMScheduler, args
 ) -> Objective:
-    """L = L_DDPM + lambda L_orth (equation 5), with what `args` adds to it, for clips `(B, N, C, H, W)` in [-1, 1]."""
-    static_clips, dynamic_clips = clips, None
-    if args.dynamic_recolour or args.dynamic_stretch:
-        dynamic_clips = stretch(recolour(clips, noise.colour, noise.shade), noise.stretch)
-    if args.static_mirror:
-        dynamic_clips = clips if dynamic_clips is None else dynamic_clips
-        static_clips = torch.where(noise.mirror[:, None, None, None, None], clips.flip(-1), clips)
-    chosen = take_frames(clips, noise.frames)
-    noisy = noise_scheduler.add_noise(chosen, noise.noise, noise.timesteps)
+    r"""
+    The loss of clips `(B, N, C, H, W)` in [-1, 1], with the numbers of the paper's equations (Gheisari and Genovesio
+    2025, arXiv:2507.13934):
+
+        x_t^i  = sqrt(abar_t) x_0^i + sqrt(1 - abar_t) eps                        (1)
+        L_DDPM = mean_i |target_i - prediction(x_t^i, t, s, d_i)|^2               (3), of the frames in `noise.frames`
+        L_orth = mean_i cos^2(s, d_i)                                             (4)
+        L      = L_DDPM + lambda L_orth                                           (5)
+               + static_bottleneck * rate + invariance_weight * L_inv             ours, off in the paper
+
+    The last two are [`static_rate`] and [`invariance_loss`]. Raises ValueError for tokens of unequal widths where
+    lambda is above 0.
+    """
+    frames = take_frames(clips, noise.frames)
+    noisy = noise_scheduler.add_noise(frames, noise.noise, noise.timesteps)
     last_timestep = noise_scheduler.config.num_train_timesteps - 1 if args.invariance_weight else None
-    prediction, static, dynamic, static_of_swaps = model(static_clips, dynamic_clips, noisy, noise, last_timestep)
+    prediction, static, dynamic, static_of_swaps = model(*views(clips, noise, args), noisy, noise, last_timestep)
 
     abar = noise_scheduler.alphas_cumprod.to(clips.device)[noise.timesteps]
-    target = losses.target(args.prediction_type, chosen, noise.noise.expand_as(chosen), abar)
-    pixel_weight = losses.motion_weight(chosen, clips[:, :1], args.motion_weight) if args.motion_weight else 1.0
+    target = losses.target(args.prediction_type, frames, noise.noise.expand_as(frames), abar)
+    pixel_weight = losses.motion_weight(frames, clips[:, :1], args.motion_weight)
     per_clip = losses.ddpm_loss(prediction, target, pixel_weight, args.huber_scale)
-    loss_ddpm = per_clip.mean()
-    if args.snr_gamma is not None:
-        loss_ddpm = (losses.min_snr_weight(args.prediction_type, abar, args.snr_gamma) * per_clip).mean()
-    loss_orth = torch.zeros_like(loss_ddpm)
-    if args.orthogonality_weight or static.shape[-1] == dynamic.shape[-1]:  # widths that differ have none
-        loss_orth = losses.orthogonality_loss(static, dynamic)
-    loss = loss_ddpm + args.orthogonality_weight * loss_orth
+    loss_ddpm, none = per_clip.mean(), per_clip.new_zeros(())
+    loss_orth = losses.orthogonality_loss(static, dynamic) if args.orthogonality_weight else none
     rate = losses.static_rate(static)
-    loss = loss + args.static_bottleneck * rate
-    loss_inv = torch.zeros_like(loss_ddpm)
-    if static_of_swaps is not None:
-        loss_inv = losses.invariance_loss(static_of_swaps, static)
-        loss = loss + args.invariance_weight * loss_inv
+    loss_inv = none if static_of_swaps is None else losses.invariance_loss(static_of_swaps, static)
+
+    loss = loss_ddpm + args.orthogonality_weight * loss_orth
+    loss = loss + args.static_bottleneck * rate + args.invariance_weight * loss_inv
     return Objective(loss, loss_ddpm, loss_orth, loss_inv, rate, per_clip)

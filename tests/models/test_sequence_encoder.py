@@ -81,7 +81,7 @@ def test_a_static_frame_outside_the_clip_is_refused(static_frame):
         encoder.encode_dynamic(encoder.encode_frames(clips), static_frame)
 
 
-@pytest.mark.parametrize("first_frame", ["context", "null", "zero"])
+@pytest.mark.parametrize("first_frame", ["context", "null"])
 def test_frames_are_counted_from_the_end_by_every_method(first_frame):
     encoder, clips = tiny_encoder(first_frame=first_frame), random_clips(1, 3)
     last = encoder.encode_dynamic(encoder.encode_frames(clips), -1)
@@ -104,25 +104,6 @@ def test_a_null_first_token_depends_on_no_clip_and_is_learned():
     assert influence(dynamic[:, 0], clips).any()
 
 
-def test_a_noise_first_token_is_drawn_anew_in_training_and_absent_in_evaluation():
-    encoder, clips = tiny_encoder(first_frame="noise"), random_clips(1, 4)
-    encoder.train()
-    assert not torch.equal(encoder(clips).dynamic, encoder(clips).dynamic)
-    encoder.eval()
-    plain = tiny_encoder(first_frame="context")
-    plain.load_state_dict(encoder.state_dict())
-    assert torch.equal(encoder(clips).dynamic, plain(clips).dynamic)
-
-
-def test_with_a_zero_first_token_nothing_that_all_tokens_share_is_left():
-    encoder, clips = tiny_encoder(first_frame="zero"), random_clips(2, 4)
-    dynamic = encoder(clips, static_frame=1).dynamic
-    assert not dynamic[:, 1].any() and dynamic[:, 0].any()
-    with torch.no_grad():
-        encoder.dynamic_proj.bias += 7
-    torch.testing.assert_close(encoder(clips, static_frame=1).dynamic, dynamic)
-
-
 def test_motion_can_be_read_from_another_copy_of_the_clip():
     clips, recoloured = random_clips(1, 3).requires_grad_(), random_clips(1, 3, seed=1).requires_grad_()
     encoder = tiny_encoder()
@@ -138,7 +119,7 @@ def test_motion_can_be_read_from_another_copy_of_the_clip():
     ("overrides", "message"),
     [
         ({"sample_size": 15}, "`sample_size` \\(15\\) must be a multiple"),
-        ({"first_frame": "last"}, "`first_frame` is 'last'; choose one of context, null, noise, zero"),
+        ({"first_frame": "last"}, "`first_frame` is 'last'; choose one of context, null"),
     ],
 )
 def test_a_configuration_that_cannot_work_is_refused(overrides, message):

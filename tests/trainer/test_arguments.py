@@ -198,13 +198,13 @@ def test_paths_of_this_machine_are_on_no_card_and_told_to_no_tracker(config, tmp
 def pretrained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pretrained")
     fields = {"prediction_type": "sample", "pixel_shortcut": True, "static_dropout": 0.05, "dynamic_dropout": 0.1}
-    build_pipeline("tiny", num_inference_steps=7, first_frame="zero", **fields).save_pretrained(folder)
+    build_pipeline("tiny", num_inference_steps=7, first_frame="null", **fields).save_pretrained(folder)
     return ["--pretrained_model_name_or_path", str(folder)]
 
 
 def test_what_is_not_given_is_the_checkpoints(pretrained):
     args = parse_args(pretrained)
-    assert (args.prediction_type, args.pixel_shortcut, args.first_frame) == ("sample", True, "zero")
+    assert (args.prediction_type, args.pixel_shortcut, args.first_frame) == ("sample", True, "null")
     assert (args.static_dropout, args.dynamic_dropout, args.num_inference_steps) == (0.05, 0.1, 7)
     assert (args.preset, args.shrink_input, args.calibrate_tokens) == ("tiny", False, False)
 
@@ -225,7 +225,7 @@ def test_what_may_change_does_and_checks_know_what_the_checkpoint_decides(pretra
         "--prediction_type epsilon",
         "--no-pixel_shortcut",
         "--shrink_input",
-        "--first_frame null",
+        "--first_frame context",
         "--no-residual",
         "--calibrate_tokens",
     ],

@@ -193,7 +193,6 @@ def test_depth_clips_are_trained_on_with_every_option_and_validated(tmp_path):
         dataset=tmp_path / "set",
         frame_sampling="strided",
         prediction_type="sample",
-        snr_gamma=5,
         frames_per_clip=2,
         static_dropout=0.5,
         dynamic_dropout=0.5,

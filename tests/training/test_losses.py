@@ -70,32 +70,6 @@ def test_the_huber_loss_is_a_square_below_its_scale_and_straight_above(error, ex
     torch.testing.assert_close(loss, torch.full_like(loss, expected), rtol=2e-3, atol=0)
 
 
-# --- min-SNR -------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("prediction_type", TYPES)
-@pytest.mark.parametrize("gamma", [0.5, 5.0])
-def test_the_weight_makes_every_loss_the_same_clamped_loss_in_the_clip(prediction_type, gamma):
-    frames, noise, noisy, abar = noised(torch.tensor([20, 600]))
-    snr = abar / (1 - abar)
-    # A prediction that is wrong by 0.1 in x_0, whatever is predicted.
-    wrong = frames + 0.1
-    signal, spread = abar.sqrt().view(-1, 1, 1, 1, 1), (1 - abar).sqrt().view(-1, 1, 1, 1, 1)
-    noise_of_wrong = (noisy - signal * wrong) / spread
-    prediction = losses.target(prediction_type, wrong, noise_of_wrong, abar)
-    loss = losses.ddpm_loss(prediction, losses.target(prediction_type, frames, noise, abar))
-    weighted = losses.min_snr_weight(prediction_type, abar, gamma) * loss
-    torch.testing.assert_close(weighted, snr.clamp(max=gamma) * 0.01, rtol=1e-3, atol=1e-6)
-
-
-@pytest.mark.parametrize("prediction_type", TYPES)
-def test_the_weight_is_finite_where_there_is_no_noise_and_where_there_is_nothing_else(prediction_type):
-    weight = losses.min_snr_weight(prediction_type, torch.tensor([0.0, 1e-30, 0.5, 1 - 1e-7, 1.0]), 5.0)
-    assert weight.isfinite().all() and (weight >= 0).all()
-    expected = {"epsilon": [1, 0], "v_prediction": [0, 0], "sample": [0, 5]}[prediction_type]
-    assert weight[[0, -1]].tolist() == expected
-
-
 # --- orthogonality -------------------------------------------------------------------------------------------------
 
 

@@ -68,7 +68,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add_data_flags(parser)
     loss = parser.add_argument_group("loss")
     loss.add_argument("--orthogonality_weight", type=float, default=0.1, help="lambda of L = L_DDPM + lambda L_orth.")
-    loss.add_argument("--snr_gamma", type=float, help="Min-SNR weight of L_DDPM; 5.0 is usual. Off in the paper.")
     loss.add_argument(
         "--frames_per_clip",
         type=int,

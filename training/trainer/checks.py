@@ -38,7 +38,6 @@ RULES: dict[str, Rule] = {
     "static_dropout": SHARE,
     "dynamic_dropout": SHARE,
     "orthogonality_weight": at_least(0),
-    "snr_gamma": above(0),
     "frames_per_clip": at_least(1),
     "timestep_bias": above(0),
     "motion_weight": at_least(0),
