@@ -119,3 +119,11 @@ def test_values_that_are_not_one_finite_number_for_each_pair_are_refused(values,
 def test_one_person_is_refused():
     with pytest.raises(ValueError, match="at least 2 are needed"):
         pigeonhole_interval(np.ones(3), np.zeros((3, 2)))
+
+
+def test_two_values_have_the_interval_of_two_values_and_one_has_none():
+    mean, half = mean_interval([0.0, 2.0])
+    assert mean == 1 and half == pytest.approx(
+        12.7062, abs=1e-3
+    )  # t of one degree of freedom
+    assert mean_interval([3]) == (3, math.inf)

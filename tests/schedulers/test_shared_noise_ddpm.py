@@ -42,6 +42,7 @@ def test_noise_is_drawn_once_per_clip():
     assert noise.shape == clips.shape
     assert shared_within_clips_only(noise)
     assert torch.equal(noise, scheduler.sample_noise(clips, seeded()))
+    assert scheduler.sample_noise(clips.double(), seeded()).dtype == torch.float64
     assert not torch.equal(noise, scheduler.sample_noise(clips, seeded(1)))
 
 
