@@ -250,13 +250,12 @@ def look(paths: str | list[str] | None, label: str, request: gr.Request) -> tupl
     return (kept if isinstance(paths, list) else kept[0] if kept else None) or None, "".join(shown) or None
 
 
-def recognise(paths: str | list[str] | None, label: str, request: gr.Request) -> str | None:
-    """The same HTML, and under it which clips are far from what the model knows."""
-    shown, foreign = [], []
+def recognise(paths: str | list[str] | None, label: str, request: gr.Request) -> str:
+    """As HTML, which clips are far from what the model knows; empty where none is."""
+    foreign = []
     with answering(request):
         for path in listed(paths):
-            clip, fps = read_upload(path, label, SIZE, MAX_FRAMES)
-            shown.append(preview(clip, fps, f"The {label}, as the model sees it"))
+            clip, _ = read_upload(path, label, SIZE, MAX_FRAMES)
             decibels, least = decoding.recognise(clip), DOMAIN.least(len(clip))
             if decibels < least:
                 foreign.append(
@@ -265,7 +264,7 @@ def recognise(paths: str | list[str] | None, label: str, request: gr.Request) ->
                     f"{decibels:.1f} dB; its like has {least:.1f} or more): expect "
                     f"{DOMAIN.domain or 'something else'} instead."
                 )
-    return "".join(shown + [remark(sentence) for sentence in dict.fromkeys(foreign)]) or None
+    return "".join(remark(sentence) for sentence in dict.fromkeys(foreign))
 
 
 def listed(paths: str | list[str] | None) -> list[str]:

@@ -68,10 +68,13 @@ def clip_input(label: str, tab: str, first: int | list[int], still: bool = False
         )  # fmt: skip
 
     def look(paths, request: gr.Request):
-        return endpoints.look(paths, spoken, request)
+        kept, shown = endpoints.look(paths, spoken, request)
+        # Written only where something was refused: it would count as another input, and stop what was just asked for.
+        return gr.skip() if kept == paths else kept, shown
 
-    def recognise(paths, request: gr.Request):
-        return endpoints.recognise(paths, spoken, request)
+    def recognise(paths, shown, request: gr.Request):
+        remarks = endpoints.recognise(paths, spoken, request)
+        return (shown or "") + remarks if remarks else gr.skip()  # what was refused is still said
 
     def choose(before, event: gr.EventData, request: gr.Request):
         if many:
@@ -85,7 +88,7 @@ def clip_input(label: str, tab: str, first: int | list[int], still: bool = False
     if decoding.DOMAIN.least_snr is not None:
         checks = [
             sent.success(
-                recognise, box, view, concurrency_id="model", concurrency_limit=1, show_progress="hidden",
+                recognise, [box, view], view, concurrency_id="model", concurrency_limit=1, show_progress="hidden",
                 api_visibility="private",
             )
         ]  # fmt: skip

@@ -123,7 +123,5 @@ def test_one_person_is_refused():
 
 def test_two_values_have_the_interval_of_two_values_and_one_has_none():
     mean, half = mean_interval([0.0, 2.0])
-    assert mean == 1 and half == pytest.approx(
-        12.7062, abs=1e-3
-    )  # t of one degree of freedom
+    assert mean == 1 and half == pytest.approx(12.7062, abs=1e-3)  # t of one degree of freedom
     assert mean_interval([3]) == (3, math.inf)

@@ -100,6 +100,7 @@ def open_tab(page, name):
 def replace(page, box, path):
     """Another file in a box that has one."""
     page.locator(f"#{box} button[aria-label*='lear'], #{box} button[title*='lear']").first.click()
+    page.wait_for_function("box => !document.querySelector(`#${box}_preview img`)", arg=box)  # no hand is faster
     page.locator(f"#{box} input[type=file]").set_input_files(path)
 
 
