@@ -60,7 +60,7 @@ def seen_by_the_model(clips, noise, *flags):
     seen = {}
 
     def model(static_clips, dynamic_clips, noisy, noise, last_timestep):
-        seen.update(static=static_clips, dynamic=dynamic_clips, noisy=noisy)
+        seen.update(static=static_clips, dynamic=dynamic_clips, noisy=noisy, last_timestep=last_timestep)
         return noisy, *random_tokens(), None
 
     scheduler = SharedNoiseDDPMScheduler(prediction_type=args.prediction_type)
@@ -70,6 +70,11 @@ def seen_by_the_model(clips, noise, *flags):
 def draws(*flags, **changes):
     args = parse_args(["--num_frames", "3", "--train_batch_size", "2", *flags])
     return replace(step_noise.draw(args, 0, 0, 0, 1, 3, SIZE, 16, 1000), **changes)
+
+
+def test_what_is_augmented_is_what_d_is_read_from():
+    plain, augmented = evaluate(), evaluate("--dynamic_recolour=0.5")
+    assert torch.equal(plain.rate, augmented.rate) and not torch.allclose(plain.loss_orth, augmented.loss_orth)
 
 
 @pytest.mark.parametrize("flags", [["--dynamic_recolour=0.5", "--dynamic_stretch=0.2"], ["--dynamic_recolour=0.5"]])
@@ -160,6 +165,11 @@ def test_the_swaps_that_s_is_read_from_are_of_its_own_clip_and_the_motion_of_ano
     torch.testing.assert_close(seen["static"], static)
     torch.testing.assert_close(seen["dynamic"], dynamic[[1, 0], noise.frames[[1, 0], 0]][:, None])
     torch.testing.assert_close(static_of_swaps, model.encoder(noise.noise).static)
+
+
+def test_swaps_are_predicted_at_the_last_timestep():
+    seen, _ = seen_by_the_model(random_clips(2, 3), draws(*INVARIANCE), *INVARIANCE)
+    assert seen["last_timestep"] == 999
 
 
 def test_without_an_invariance_weight_nothing_is_swapped():
