@@ -192,7 +192,7 @@ def test_clips_compared_with_each_other_are_the_same_and_no_first_of_a_sorted_li
 def test_few_pairs_of_many_have_many_donors():
     clips = torch.zeros(100, 2, 1, 1, 1)
     pairs = [(a, b) for a in range(100) for b in range(100) if a != b]
-    bench = sections.Bench([], [], clips, pairs, [], [], None, sections.LeftOut(""), None, "", 0, None)
+    bench = sections.Bench([], [], clips, pairs, [], [], None, sections.NotMeasured(""), None, "", 0, None)
     a, b = bench.some_pairs(200)
     assert len(set(a)) > 75 and len(set(b)) > 75 and bench.some_pairs(200) == (a, b)
 

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import torch
 from report import write_report
-from sections import OF_FLOORS, SECTIONS, Bench, LeftOut
+from sections import OF_FLOORS, SECTIONS, Bench, NotMeasured
 from swap_figure import draw_swap_figure
 
 from divid_diffusers.data.prepared import load_clips
@@ -123,7 +123,7 @@ def open_bench(args) -> Bench:
     except ValueError as error:
         if args.skeletons:
             raise
-        truth = LeftOut(f"{error} See --skeletons." if "Skeleton.zip" in str(error) else str(error))
+        truth = NotMeasured(f"{error} See --skeletons." if "Skeleton.zip" in str(error) else str(error))
     label_free = None
     if args.identity_model or args.motion_model:
         if num_frames < 4:
@@ -198,7 +198,7 @@ def labels_of(item: dict) -> dict:
 
 def recordings(truth) -> str | None:
     """What true clips are made of beside their donors; None where there are none."""
-    if isinstance(truth, LeftOut):
+    if isinstance(truth, NotMeasured):
         return None
     if isinstance(truth, SkeletonTruth):
         return fingerprint(truth.skeletons, truth.people)
@@ -232,7 +232,7 @@ def measure(name: str, model: PipelineDisentangler | Floor, bench: Bench, result
         start = time.perf_counter()
         try:
             found = {"result": SECTIONS[section](model, bench)}
-        except LeftOut as reason:
+        except NotMeasured as reason:
             found = {"left_out": str(reason)}
         seconds = round(time.perf_counter() - start, 1)
         entry["sections"][section] = found | {"seconds": seconds, "revision": revision()}

@@ -36,7 +36,7 @@ HARDER_PAIRS = 300
 OF_FLOORS = ("swap", "true_swap")  # sections in which tricks are measured beside models
 
 
-class LeftOut(Exception):
+class NotMeasured(Exception):
     """Why a section cannot be measured for this model or this set: a sentence."""
 
 
@@ -62,7 +62,7 @@ class Bench:
     static_factors: list[str]
     dynamic_factors: list[str]
     judge: ClipJudge | None
-    true_clip: TrueClips | LeftOut
+    true_clip: TrueClips | NotMeasured
     label_free: tuple[Features, Features] | None
     model_with_floors: str
     seed: int
@@ -90,14 +90,14 @@ class Bench:
     def some_pairs(self, count: int) -> tuple[list[int], list[int]]:
         """Static and dynamic donors."""
         if not self.pairs:
-            raise LeftOut("There is a single test clip, and nothing to swap it with: keep more clips for test.")
+            raise NotMeasured("There is a single test clip, and nothing to swap it with: keep more clips for test.")
         a, b = zip(*self.some(self.pairs, count), strict=True)
         return list(a), list(b)
 
 
 def leakage(model: PipelineDisentangler, bench: Bench) -> dict:
     if not bench.static_factors or not bench.dynamic_factors:
-        raise LeftOut("The clips have no labels to probe for.")
+        raise NotMeasured("The clips have no labels to probe for.")
     floors = model.name == bench.model_with_floors
     clips = bench.train_clips()
     codes = []
@@ -115,7 +115,7 @@ def leakage(model: PipelineDisentangler, bench: Bench) -> dict:
     try:
         return measure_leakage(*codes, seed=bench.seed)
     except ValueError as error:
-        raise LeftOut(str(error)) from error
+        raise NotMeasured(str(error)) from error
 
 
 def reconstruction(model: PipelineDisentangler, bench: Bench) -> dict:
@@ -147,12 +147,12 @@ def closeness(bench: Bench, truth: torch.Tensor, decoded: torch.Tensor) -> dict:
 
 def swap(model: PipelineDisentangler, bench: Bench) -> dict:
     if bench.judge is None:
-        raise LeftOut("There is no judge: train one with train_judge.py and give --judge.")
+        raise NotMeasured("There is no judge: train one with train_judge.py and give --judge.")
     bench.some_pairs(1)
     try:
         check_labels(bench.factors, len(bench.clips), bench.static_factors, bench.dynamic_factors)
     except ValueError as error:
-        raise LeftOut(str(error)) from error
+        raise NotMeasured(str(error)) from error
     harder = harder_pairs(bench.clips, bench.factors, HARDER_PAIRS, bench.seed)
     labels = {name: [item[name] for item in bench.train] for name in bench.factors}
     return swap_test(
@@ -173,7 +173,7 @@ def swap(model: PipelineDisentangler, bench: Bench) -> dict:
 
 
 def true_swap(model: PipelineDisentangler, bench: Bench) -> dict:
-    if isinstance(bench.true_clip, LeftOut):
+    if isinstance(bench.true_clip, NotMeasured):
         raise bench.true_clip
     a, b = bench.some_pairs(TRUE_SWAPS)
     swaps = decode_swaps(model, bench, a, b)
@@ -191,26 +191,28 @@ def decode_swaps(model: PipelineDisentangler, bench: Bench, static_donors: list[
 
 def prior(model: PipelineDisentangler, bench: Bench) -> dict:
     if bench.judge is None:
-        raise LeftOut("There is no judge: train one with train_judge.py and give --judge.")
+        raise NotMeasured("There is no judge: train one with train_judge.py and give --judge.")
     if not hasattr(model, "sample_static"):
-        raise LeftOut("This model has no prior to draw the other code from; its swaps are scored instead.")
+        raise NotMeasured("This model has no prior to draw the other code from; its swaps are scored instead.")
     return asdict(sprites_protocol(model, bench.judge.predict, bench.clips, bench.factors, 3, BATCH, bench.seed))
 
 
 def bottleneck(model: PipelineDisentangler, bench: Bench) -> dict:
     if not hasattr(model.pipe, "unet"):
-        raise LeftOut("This model decodes in one pass: there is no t.")
+        raise NotMeasured("This model decodes in one pass: there is no t.")
     last = model.pipe.scheduler.config.num_train_timesteps - 1
     times = np.linspace(0, last, BOTTLENECK_TIMES).round().astype(int).tolist()
     if len(bench.clips) < 2:
-        raise LeftOut("Tokens must come from another clip, but there is a single test clip: keep more clips for test.")
+        raise NotMeasured(
+            "Tokens must come from another clip, but there is a single test clip: keep more clips for test."
+        )
     return token_bottleneck(model.pipe, bench.some_clips(BOTTLENECK_CLIPS), times, bench.seed)
 
 
 def routing(model: PipelineDisentangler, bench: Bench) -> dict:
     """Mean weight on s by resolution and step; and a picture, which JSON cannot hold."""
     if not hasattr(model.pipe, "unet"):
-        raise LeftOut("This model has no attention between tokens to look at.")
+        raise NotMeasured("This model has no attention between tokens to look at.")
     clips = bench.some_clips(ROUTED_CLIPS)
     with torch.no_grad():
         tokens = model.pipe.encode(clips)
@@ -232,7 +234,7 @@ def routing(model: PipelineDisentangler, bench: Bench) -> dict:
 
 def label_free(model: PipelineDisentangler, bench: Bench) -> dict:
     if bench.label_free is None:
-        raise LeftOut("Asked for with --identity_model or --motion_model only: the models are downloaded.")
+        raise NotMeasured("Asked for with --identity_model or --motion_model only: the models are downloaded.")
     a, b = bench.some_pairs(LABEL_FREE_SWAPS)
     swaps = decode_swaps(model, bench, a, b)
     return asdict(score_label_free(bench.clips[a], bench.clips[b], swaps, *bench.label_free))
