@@ -102,5 +102,5 @@ def test_a_page_for_a_checkpoint_without_examples_opens_empty(tmp_path):
     assert done.returncode == 0, done.stderr
     props = {each["elem_id"]: each for each in json.loads(done.stdout.splitlines()[-1]) if each.get("elem_id")}
     assert "my-run" in props["introduction"]["value"] and "does not say" in props["introduction"]["value"]
-    assert props["swap_identity"]["value"] is None and props["swap_result"]["value"] is None
+    assert props["swap_identity"].get("value") is None and props["swap_result"].get("value") is None
     assert props["swap_identity_examples"]["visible"] is False
