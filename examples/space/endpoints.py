@@ -134,7 +134,7 @@ def endpoint(make: Callable) -> Callable:
         running = asyncio.ensure_future(asyncio.to_thread(run))
         try:
             while not (await asyncio.wait([running], timeout=0.5))[0]:
-                if abandoned():
+                if abandoned() or SESSIONS.gone(request.session_hash):
                     going_on.unlink(missing_ok=True)
             return running.result()
         finally:  # also where Gradio cancels it

@@ -8,7 +8,7 @@ import shutil
 import threading
 import time
 import uuid
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -28,18 +28,22 @@ class Sessions:
         self.held: dict[str, set[Path]] = defaultdict(set)
         self.folders: dict[str, Path] = {}
         self.running: Counter[str] = Counter()
-        self.closed: set[str] = set()  # while something of theirs was running
+        self.closed: deque[str] = deque(maxlen=1000)  # the last who left: more than can be waiting for their turn
 
     def hold(self, session: str, paths: Iterable[str]) -> None:
-        """These uploads are used by this session; what is not an upload, such as an example, is nobody's."""
+        """
+        These uploads are used by this session; what is not an upload, such as an example, is nobody's. Who had left is
+        back: a phone that lost its connection.
+        """
         ours = {path for path in map(Path, paths) if self.uploads in path.resolve().parents}
         with self.lock:
             self.held[session] |= ours
+            if session in self.closed:
+                self.closed.remove(session)
 
     def begin(self, session: str) -> Path:
         """The folder for what this session is about to be given."""
         with self.lock:
-            self.closed.discard(session)  # a phone that lost its connection is back
             self.running[session] += 1
             folder = self.folders.setdefault(session, self.uploads / "results" / uuid.uuid4().hex)
             folder.mkdir(parents=True, exist_ok=True)
@@ -54,13 +58,18 @@ class Sessions:
         if gone:
             self.close(session)
 
+    def gone(self, session: str) -> bool:
+        """Whether this session has ended, and has asked for nothing since: what it asked for before may stop."""
+        with self.lock:
+            return session in self.closed
+
     def close(self, session: str) -> None:
         """Delete what was this session's alone; if it is still being served, then as soon as that is over."""
         with self.lock:
+            if session not in self.closed:
+                self.closed.append(session)
             if session in self.running:
-                self.closed.add(session)
                 return
-            self.closed.discard(session)
             folder, paths = self.folders.pop(session, None), self.held.pop(session, set())
         if folder:
             shutil.rmtree(folder, ignore_errors=True)

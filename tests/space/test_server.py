@@ -4,6 +4,8 @@ requests.
 """
 
 import json
+import subprocess
+import sys
 import threading
 import time
 import urllib.error
@@ -264,11 +266,31 @@ def started(job):
 def test_a_heavy_request_stops_when_nobody_waits_for_it(connect, client, clips, heavy, leave):
     """
     The limit of time of this test is that of the request: without a stop the next visitor would have no answer within
-    it.
+    it. Closing a client ends its heartbeat only: it goes on listening for the answer.
     """
     visitor = connect()
     job = started(visitor.submit(*heavy[0], **heavy[1]))
     job.cancel() if leave == "cancel" else visitor.close()
+    assert shape(client.predict(*map(file, clips), **QUICK, api_name="/swap")) == (3, 256, 256)
+    assert leave == "cancel" or "This was stopped" in str(job.exception())
+
+
+def test_a_heavy_request_stops_when_its_connection_is_gone(server, client, clips, heavy):
+    """Without a word, as when a page is closed or a telephone goes out of reach: its process is killed."""
+    code = (
+        "import json, sys, time; from gradio_client import Client\n"
+        "url, arguments, options = json.loads(sys.argv[1])\n"
+        "job = Client(url, verbose=False).submit(*arguments, **options)\n"
+        "while not job.status().progress_data: time.sleep(0.1)\n"
+        "print('it runs', flush=True); time.sleep(1000)"
+    )
+    arguments = json.dumps([server.url, *heavy])
+    visitor = subprocess.Popen([sys.executable, "-c", code, arguments], stdout=subprocess.PIPE)
+    try:
+        assert visitor.stdout.readline() == b"it runs\n"
+    finally:
+        visitor.kill()
+        visitor.communicate()
     assert shape(client.predict(*map(file, clips), **QUICK, api_name="/swap")) == (3, 256, 256)
 
 

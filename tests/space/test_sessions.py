@@ -62,10 +62,24 @@ def test_who_comes_back_keeps_their_files(sessions, uploads):
     sessions.hold("a", [str(path)])
     sessions.begin("a")
     sessions.close("a")
+    sessions.hold("a", [str(path)])
     sessions.begin("a")
     sessions.end("a")
     sessions.end("a")
     assert path.exists()
+
+
+def test_who_left_is_gone_also_while_their_request_waits_for_its_turn_until_they_ask_for_something(sessions, uploads):
+    path = uploads("one")
+    sessions.hold("a", [str(path)])
+    assert not sessions.gone("a")
+    sessions.close("a")
+    folder = sessions.begin("a")  # the turn of what they asked for before
+    assert sessions.gone("a") and not sessions.gone("b")
+    sessions.end("a")
+    assert not folder.exists()
+    sessions.hold("a", [])
+    assert not sessions.gone("a")
 
 
 def test_files_that_are_nobodys_are_left_alone(sessions, tmp_path):
