@@ -3,9 +3,9 @@
     python training/train_judge.py --dataset data/mhad-depth --factors identity action \\
         --output_dir outputs/judge-mhad-depth
 
-The judge is saved with its accuracy on the test split in its config, and prints it with every score it gives. The run
-makes no choice on test clips: the last weights, averaged, are the ones that are kept. A stopped run starts anew; it is
-short.
+The judge prints its accuracy on validation clips, by which its settings are to be chosen. It is saved with that on the
+test split in its config, and prints it with every score it gives. The run makes no choice: the last weights, averaged,
+are the ones that are kept. A stopped run starts anew; it is short.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from trainer.checkpoints import all_finite
 from trainer.checks import check
 from trainer.start import create, lock
 
-from divid_diffusers.data.prepared import PreparedClips, load_clips
+from divid_diffusers.data.prepared import PreparedClips, load_clips, load_training_clips
 from divid_diffusers.data.sampling import ResumableBatchSampler, evenly_spaced, sample_frame_indices
 from divid_diffusers.evaluation.statistics import wilson_interval
 from divid_diffusers.models.judge import ClipJudge
@@ -108,18 +108,21 @@ def measure(judge: ClipJudge, clips: PreparedClips, num_frames: int) -> dict[str
     }
 
 
-def open_sets(args) -> tuple[PreparedClips, PreparedClips]:
-    """Training and held-out clips, every one with a label of each factor."""
+def open_sets(args) -> dict[str, PreparedClips]:
+    """Clips to train on, to validate on, and to test on, every one with a label of each factor."""
     try:
-        train, test = load_clips(args.dataset, "train"), load_clips(args.dataset, "test")
+        train, validation, sentence = load_training_clips(args.dataset)
+        sets = {"train": train, "validation": validation, "test": load_clips(args.dataset, "test")}
     except ValueError as error:
         raise SystemExit(str(error)) from error
+    if sentence:
+        print(sentence)
     unknown = [factor for factor in args.factors if factor not in train.labels]
     if unknown:
         raise SystemExit(
             f"{args.dataset} has no labels of {', '.join(unknown)}, only of {', '.join(train.labels)}: see --factors."
         )
-    for split, clips in (("train", train), ("test", test)):
+    for split, clips in sets.items():
         for factor in args.factors:
             labels = np.array(clips.dataset.with_format(None)[factor][:])
             wrong = np.flatnonzero((labels < 0) | (labels >= len(train.labels[factor])))
@@ -133,7 +136,7 @@ def open_sets(args) -> tuple[PreparedClips, PreparedClips]:
     height, width, _ = train.shape
     if height != width:
         raise SystemExit(f"The frames of {args.dataset} are {height}x{width}: the judge takes square ones.")
-    return train, test
+    return sets
 
 
 def open_output_dir(output_dir: Path):
@@ -155,7 +158,8 @@ def open_output_dir(output_dir: Path):
 
 def main(argv=None) -> None:
     args = parse_args(argv)
-    train, test = open_sets(args)
+    sets = open_sets(args)
+    train = sets["train"]
     torch.manual_seed(args.seed)
     torch.set_flush_denormal(True)
     height, _, channels = train.shape
@@ -175,11 +179,12 @@ def main(argv=None) -> None:
         fit(judge, train, args)
     except KeyboardInterrupt:
         raise SystemExit("Interrupted: a judge is not resumed, and none was saved.") from None
-    accuracy = measure(judge, test, args.num_frames)
-    judge.register_to_config(test_accuracy=accuracy)
+    accuracy = {split: measure(judge, sets[split], args.num_frames) for split in ("validation", "test")}
+    judge.register_to_config(test_accuracy=accuracy["test"])
     report = {
         "seconds": round(time.monotonic() - start, 1),
-        "accuracy": accuracy,
+        "accuracy": accuracy["test"],
+        "validation_accuracy": accuracy["validation"],
         "arguments": vars(args) | {"output_dir": "", "dataset": Path(args.dataset).name},
     }
     try:
@@ -190,6 +195,8 @@ def main(argv=None) -> None:
         ) from error
     if held:
         held.close()
+    of_validation = [f"{name} {100 * share:.1f} %" for name, (share, *_) in accuracy["validation"].items()]
+    print(f"on {len(sets['validation'])} validation clips: {', '.join(of_validation)}")
     print(judge.describe())
 
 

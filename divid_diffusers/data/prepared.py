@@ -1,6 +1,7 @@
 """The clip schema of every prepared set, and its clips as training reads them.
 
-A prepared set is a `datasets.DatasetDict` that `training/prepare/*.py` writes. Its columns are
+A prepared set is a `datasets.DatasetDict` that `training/prepare/*.py` writes, with the splits `train`; `validation`,
+on which every choice is made; and `test`, which is measured once at the end. Its columns are
 
 - `frames`: uint8 `(N, H, W, C)`, RGB or grey, the whole clip; N differs from clip to clip.
 - any static or dynamic label the set has, each a `ClassLabel`: `identity`, `action`, `body`, ...
@@ -18,6 +19,8 @@ import numpy as np
 import pyarrow as pa
 import torch
 from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value, load_dataset, load_from_disk
+
+from .held_out import validation_ids
 
 
 def clip_features(height: int, width: int, channels: int, labels: Mapping[str, Sequence[str]]) -> Features:
@@ -97,6 +100,40 @@ def load_clips(name_or_path: str, split: str) -> PreparedClips:
     A split of a prepared set from a folder that `training/prepare/*.py` wrote or, where there is no such folder, from
     a data set of the same schema on the Hub. Raises ValueError, in a sentence, for anything else.
     """
+    splits = load_splits(name_or_path)
+    if split not in splits:
+        there = f", only {' and '.join(splits)}: prepare it anew" if splits else ""
+        raise ValueError(f"{name_or_path} has no split {split!r}{there or ': it is no prepared set'}.")
+    return PreparedClips(splits[split])
+
+
+def load_training_clips(name_or_path: str) -> tuple[PreparedClips, PreparedClips, str]:
+    """
+    The clips to train on, those to choose by, and a sentence where the set does not say which these are: one from
+    before there were validation clips, or of a few clips. Then some training clips are held out, the same in every run
+    (see [`validation_ids`]); where none can be spared, both are the training clips. Test clips are never touched.
+    Raises ValueError as [`load_clips`].
+    """
+    train = load_clips(name_or_path, "train")
+    splits = load_splits(name_or_path)
+    if "validation" in splits:
+        return train, PreparedClips(splits["validation"]), ""
+    rows = train.dataset.with_format(None)
+    ids = rows["clip_id"][:] if "clip_id" in rows.column_names else range(len(rows))
+    labels = rows.select_columns(list(train.labels)).to_list() if train.labels else [{}] * len(rows)
+    chosen = validation_ids(dict(zip(ids, labels)))
+    if not chosen:
+        sentence = f"{name_or_path} has no validation clips, and of {len(rows)} training clips none can be spared:"
+        return train, train, f"{sentence} pictures and figures are of clips that are trained on."
+    held_out = [place for place, clip in enumerate(ids) if clip in chosen]
+    others = [place for place, clip in enumerate(ids) if clip not in chosen]
+    sentence = (
+        f"{name_or_path} has no validation clips: {len(held_out)} of {len(rows)} training clips take their place."
+    )
+    return PreparedClips(rows.select(others)), PreparedClips(rows.select(held_out)), sentence
+
+
+def load_splits(name_or_path: str) -> Mapping[str, Dataset]:
     if Path(name_or_path).exists():
         try:
             dataset = load_from_disk(name_or_path)
@@ -110,6 +147,4 @@ def load_clips(name_or_path: str, split: str) -> PreparedClips:
                 f"There is no folder {name_or_path}, and no data set of that name could be loaded from the Hub "
                 f"({error})."
             ) from error
-    if not isinstance(dataset, DatasetDict) or split not in dataset:
-        raise ValueError(f"{name_or_path} has no split {split!r}: it was not written by training/prepare/*.py.")
-    return PreparedClips(dataset[split])
+    return dataset if isinstance(dataset, DatasetDict) else {}

@@ -84,6 +84,7 @@ def open_results(path: Path, shared: dict, environment: dict[str, str]) -> dict:
         raise ValueError(
             f"{path} is not what this script writes ({error}): delete it, or choose another --out."
         ) from error
+    before.setdefault("split", "test")  # in files from before there were validation clips
     for name in OPTIONAL:
         if shared.get(name) is None or before.get(name) is None:
             before[name] = shared[name] = before.get(name) or shared.get(name)

@@ -261,6 +261,22 @@ def test_what_does_not_fit_is_refused_before_the_work(folder, tmp_path, change, 
     assert not (tmp_path / "out").exists()
 
 
+def test_choices_are_made_on_validation_clips_and_their_figures_do_not_mix_with_those_of_test(folder, tmp_path):
+    results = run(folder, tmp_path, "--sections", "swap", "--split=validation")
+    assert results["settings"]["split"] == "validation" and results["settings"]["num_clips"] == 3  # of 32 for training
+    assert "3 validation clips of 4 frames" in (tmp_path / "tables.md").read_text()
+    with pytest.raises(SystemExit, match=r"other settings \(split"):
+        run(folder, tmp_path, "--sections", "swap")
+
+
+def test_figures_from_before_there_were_validation_clips_are_of_test(folder, tmp_path):
+    results = run(folder, tmp_path, "--sections", "prior")
+    del results["settings"]["split"]
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    assert run(folder, tmp_path, "--sections", "routing")["settings"]["num_clips"] == 8
+    assert "8 held-out clips" in (tmp_path / "tables.md").read_text()
+
+
 def test_figures_under_other_settings_do_not_share_a_file(folder, tmp_path):
     run(folder, tmp_path, "--sections", "prior")
     with pytest.raises(SystemExit, match=r"other settings \(seed\)"):

@@ -197,7 +197,7 @@ def test_another_data_set_is_refused(tmp_path):
     with pytest.raises(ValueError, match="is not a prepared set: make one"):
         load_clips(str(tmp_path / "folder"), "train")
     prepare(plan(), tmp_path / "set")
-    with pytest.raises(ValueError, match="has no split 'validation'"):
+    with pytest.raises(ValueError, match="has no split 'validation', only train and test: prepare it anew"):
         load_clips(str(tmp_path / "set"), "validation")
 
 

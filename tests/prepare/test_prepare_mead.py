@@ -80,7 +80,9 @@ def test_the_reader_can_be_sent_to_other_processes(mead):
 def test_the_split_is_by_clip_and_the_same_every_time(mead):
     tests = [{clip.clip_id for clip in plan(mead, "--num_test=4").clips if clip.split == "test"} for _ in range(2)]
     assert tests[0] == tests[1] and len(tests[0]) == 4
-    assert sum(clip.split == "test" for clip in plan(mead).clips) == 2  # a tenth, but two at least
+    splits = [clip.split for clip in plan(mead).clips]
+    assert splits.count("test") == splits.count("validation") == 2  # a tenth, but two at least
+    assert {clip.labels["identity"] for clip in plan(mead).clips if clip.split == "train"} == {"M003", "W009"}
     assert "RandomState(0)" in plan(mead).split_rule
 
 

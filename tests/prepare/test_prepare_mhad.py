@@ -34,12 +34,16 @@ def mat(**variables) -> bytes:
 def test_packed_depth_is_split_by_clip_the_same_way_every_time(tmp_path):
     archive = write_depth_zip(tmp_path / "depth.zip", depth_members() | {"notes.npy": np.zeros(3)})
     sets = prepare("depth", archive, tmp_path / "set")
-    assert (len(sets["train"]), len(sets["test"])) == (len(DEPTH_CLIPS) - 103, 103)
+    assert {split: len(rows) for split, rows in sets.items()} == {
+        "train": len(DEPTH_CLIPS) - 105,
+        "validation": 2,
+        "test": 103,
+    }
     ids = [f"a{a}_s{s}_t{t}" for a, s, t in DEPTH_CLIPS]
     assert set(sets["test"]["clip_id"]) == {
         sorted(ids)[i] for i in np.random.RandomState(0).permutation(len(ids))[:103]
     }
-    for row in [*sets["train"], *sets["test"]]:
+    for row in [*sets["train"], *sets["validation"], *sets["test"]]:
         frames = np.array(row["frames"], np.uint8)
         action, subject, trial = frames[0, 0, :3, 0]
         assert row["clip_id"] == f"a{action}_s{subject}_t{trial}" and frames.shape == (trial + 1, 64, 64, 1)
@@ -52,6 +56,22 @@ def test_the_cross_subject_split_tests_on_people_never_seen(tmp_path):
     archive = write_depth_zip(tmp_path / "depth.zip", depth_members())
     sets = prepare("depth", archive, tmp_path / "set", "--split=cross_subject")
     assert set(sets["train"]["identity"]) == {0, 2, 4, 6} and set(sets["test"]["identity"]) == {1, 3, 5, 7}
+    assert set(sets["validation"]["identity"]) <= {0, 2, 4, 6}
+
+
+def test_the_same_recordings_are_validated_on_whatever_the_modality_and_their_kind_is_trained_on(tmp_path):
+    chosen = {}
+    for modality, suffix in (("depth", "depth.mat"), ("skeleton", "skeleton.mat")):
+        folder = tmp_path / modality
+        folder.mkdir()
+        for a, s, t in ((a, s, t) for a in range(1, 28) for s in range(1, 9) for t in range(1, 5)):
+            (folder / f"a{a}_s{s}_t{t}_{suffix}").touch()
+        words = [f"--modality={modality}", f"--input={folder}", f"--output_dir={tmp_path / 'set'}"]
+        clips = mhad.make_plan(mhad.parse_args(words)).clips
+        chosen[modality] = {clip.clip_id for clip in clips if clip.split == "validation"}
+        kinds = {clip.clip_id.rpartition("_")[0] for clip in clips if clip.split == "train"}
+        assert len(chosen[modality]) == 76 and {clip.rpartition("_")[0] for clip in chosen[modality]} <= kinds
+    assert chosen["depth"] == chosen["skeleton"]
 
 
 def test_raw_depth_in_a_folder_and_in_a_zip_gives_the_same_clips(tmp_path):
@@ -111,7 +131,7 @@ def test_damaged_recordings_are_skipped_by_name_and_the_rest_goes_on(tmp_path, m
         (folder / f"a2_s{number}_t1_{suffix}").write_bytes(content)
     sets = prepare(modality, folder, tmp_path / "set", "--num_test=2")
     report = json.loads((tmp_path / "set" / "preparation.json").read_text())
-    kept = {*sets["train"]["clip_id"], *sets["test"]["clip_id"]}
+    kept = {clip for rows in sets.values() for clip in rows["clip_id"]}
     assert {"a1_s1_t1", "a1_s1_t2", "a1_s1_t3"} <= kept
     for number in (1, 3, 4, 5, 6):  # a video that is cut or overwritten may still have frames
         reason = report["skipped"][f"a2_s{number}_t1"]

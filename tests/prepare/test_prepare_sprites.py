@@ -139,7 +139,7 @@ def test_the_clips_are_the_standard_set(lpc_dir):
     assert "CC-BY-SA 3.0" in plan.license and "Li and Mandt" in plan.citation
 
 
-def test_the_split_is_the_published_one(lpc_dir):
+def test_the_split_is_the_published_one_whose_training_characters_are_not_all_trained_on(lpc_dir):
     state = np.random.get_state()
     np.random.seed(423)
     order = np.random.permutation(range(1296))
@@ -147,9 +147,11 @@ def test_the_split_is_the_published_one(lpc_dir):
     assert order[:4].tolist() == [1116, 1135, 17, 469]
     plan = make_plan(lpc_dir)
     numbers = {
-        split: [int(c.labels["identity"]) for c in plan.clips if c.split == split] for split in ("train", "test")
+        split: [int(c.labels["identity"]) for c in plan.clips if c.split == split]
+        for split in ("train", "validation", "test")
     }
-    assert set(numbers["train"]) == set(order[:1000].tolist()) and len(numbers["train"]) == 9000
+    assert set(numbers["train"]) == set(order[:900].tolist()) and len(numbers["train"]) == 8100
+    assert set(numbers["validation"]) == set(order[900:1000].tolist()) and len(numbers["validation"]) == 900
     assert set(numbers["test"]) == set(order[1000:].tolist()) and len(numbers["test"]) == 2664
 
 
@@ -215,7 +217,7 @@ def test_the_sheets_are_fetched_and_the_set_made_of_them(server, tmp_path, monke
 
     monkeypatch.setattr(sprites, "prepare", first_clips)
     main(["--download", "--output_dir", str(tmp_path / "out" / "set"), "--num_workers", "1"])
-    assert len(load_clips(str(tmp_path / "out" / "set"), "train")) == 9
+    assert len(load_clips(str(tmp_path / "out" / "set"), "validation")) == 9  # of character 0
     fetched = tmp_path / "out" / "set_lpc_sheets"
     files = sorted(path.relative_to(fetched) for path in fetched.rglob("*") if path.is_file())
     assert len(files) == len(server.asked) == 25

@@ -98,9 +98,28 @@ def test_a_clip_at_another_depth_is_skipped_not_mislabelled(folder, tmp_path):
 
 SPLIT_LAYOUTS = {
     "train and test": ({"train": "train", "test": "test"}, {"train", "test"}),
-    "training and val": ({"Training": "train", "val": "test"}, {"train", "test"}),
     "all three": ({"train": "train", "valid": "validation", "test": "test"}, {"train", "validation", "test"}),
 }
+
+
+@pytest.mark.parametrize(
+    ("folders", "counts", "rule"),
+    [
+        ({"Training": 12, "val": 3}, {"train": 10, "validation": 3, "test": 2}, "; 2 test clips at random"),
+        ({"train": 12, "test": 3}, {"train": 10, "validation": 2, "test": 3}, "; 2 of the others for validation"),
+        ({"all": 12}, {"train": 8, "validation": 2, "test": 2}, "; 2 of the others for validation"),
+    ],
+)
+def test_what_the_users_split_lacks_is_taken_from_training(tmp_path, folders, counts, rule):
+    for folder, count in folders.items():
+        (tmp_path / "videos" / folder).mkdir(parents=True)
+        for number in range(count):
+            write_video(tmp_path / "videos" / folder / f"{number}.mp4", numbered_frames(2))
+    sets, _, report = prepare(tmp_path / "videos", tmp_path / "set")
+    assert report["clips"] == counts and list(sets) == list(counts) and rule in report["split_rule"]
+    for folder, split in {"val": "validation", "test": "test"}.items():
+        if folder in folders:
+            assert {name.split("/")[0] for name in sets[split]["clip_id"]} == {folder}
 
 
 @pytest.mark.parametrize("layout", SPLIT_LAYOUTS)
@@ -452,6 +471,6 @@ def test_a_run_that_is_stopped_leaves_no_set_and_goes_on_to_the_same_one(tmp_pat
     assert f"| {16 * done}/160" in resumed.stderr, "what was done was read again"
     videos.main([*map(str, command[2:5]), str(tmp_path / "unbroken"), "--num_workers", "1"])
     one, two = (load_from_disk(tmp_path / name) for name in ("set", "unbroken"))
-    for split in ("train", "test"):
+    for split in ("train", "validation", "test"):
         assert one[split].data.table.equals(two[split].data.table)
     assert not list(tmp_path.glob(".set.partial-*"))

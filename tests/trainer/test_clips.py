@@ -5,9 +5,12 @@ import shutil
 import numpy as np
 import preparation
 import pytest
+import torch
+from split import hold_out_validation
+from stand_in import figures_without_a_model, run
 from trainer.clips import fingerprint
 
-from divid_diffusers.data.prepared import load_clips
+from divid_diffusers.data.prepared import load_clips, load_training_clips
 from divid_diffusers.data.sampling import draw_clips
 
 
@@ -27,9 +30,12 @@ def test_all_clips_are_all_in_their_order():
     assert draw_clips(SORTED, 900, seed=3) == draw_clips(SORTED, 5000, seed=3) == SORTED
 
 
-def prepared(folder, people=("ann", "bob"), brightness=9):
+def prepared(folder, people=("ann", "bob"), brightness=9, splits="tnnnn"):
+    """A clip for each letter of `splits`: of test, training or validation."""
+    names = {"t": "test", "n": "train", "v": "validation"}
     clips = [
-        preparation.Clip(f"c{i}", "drawn", "train" if i else "test", {"identity": people[i % 2]}) for i in range(5)
+        preparation.Clip(f"c{i}", "drawn", names[letter], {"identity": people[i % 2]})
+        for i, letter in enumerate(splits)
     ]
     labels = {"identity": sorted(people)}
     draw = Draw(brightness)
@@ -51,3 +57,47 @@ def test_a_set_is_known_by_what_it_holds_and_not_by_where_it_lies(tmp_path, othe
     shutil.move(tmp_path / "one", tmp_path / "moved")
     assert fingerprint(load_clips(str(tmp_path / "moved"), "train")) == one
     assert fingerprint(load_clips(str(prepared(tmp_path / "one", **other)), "train")) != one
+
+
+def ids(clips):
+    return clips.dataset.with_format(None)["clip_id"][:]
+
+
+def test_a_set_that_says_what_to_validate_on_is_believed(tmp_path):
+    train, validation, sentence = load_training_clips(str(prepared(tmp_path / "set", splits="tnvnvnnnnnnnnnt")))
+    assert ids(validation) == ["c2", "c4"] and len(train) == 11 and sentence == ""
+
+
+def test_a_set_from_before_holds_out_some_training_clips_the_same_every_time_and_none_of_test(tmp_path):
+    old = str(prepared(tmp_path / "set", splits="t" * 6 + "n" * 30))
+    train, validation, sentence = load_training_clips(old)
+    assert len(ids(validation)) == 3 and sorted(ids(train) + ids(validation)) == sorted(ids(load_clips(old, "train")))
+    assert sentence == f"{old} has no validation clips: 3 of 30 training clips take their place."
+    assert ids(load_training_clips(old)[1]) == ids(validation)
+    assert validation[0]["clip_id"] == ids(validation)[0] and validation[0]["frames"].shape == (3, 3, 8, 8)
+
+
+def test_a_set_from_before_and_the_same_set_prepared_now_hold_out_the_same_clips(tmp_path):
+    clips = [preparation.Clip(f"c{i}", "drawn", "train", {"identity": "ab"[i % 2]}) for i in range(40)]
+    for name, each in (("old", clips), ("new", hold_out_validation(clips)[0])):
+        plan = preparation.Plan(each, Draw(1), (8, 8, 3), {"identity": ["a", "b"]}, "all")
+        preparation.prepare(plan, tmp_path / name)
+    old, new = (load_training_clips(str(tmp_path / name))[1] for name in ("old", "new"))
+    assert ids(old) == ids(new)
+
+
+def test_a_few_clips_are_all_trained_on_and_shown(tmp_path):
+    train, validation, sentence = load_training_clips(str(prepared(tmp_path / "set")))
+    assert validation is train and len(train) == 4 and "of 4 training clips none can be spared" in sentence
+
+
+def test_training_is_told_what_it_validates_on(tmp_path, monkeypatch, caplog):
+    figures_without_a_model(monkeypatch)
+    folder = prepared(tmp_path / "set", splits="t" * 6 + "n" * 30)
+    seen = []
+    monkeypatch.setattr(
+        "trainer.loop.some_clips", lambda clips, args, count: seen.append(ids(clips)) or torch.zeros(1)
+    )
+    run(tmp_path / "run", dataset=folder)
+    assert len(seen[0]) == 3 and not {f"c{i}" for i in range(6)} & set(seen[0])
+    assert "3 of 30 training clips take their place" in caplog.text

@@ -57,8 +57,13 @@ def test_what_can_be_seen_is_learned_and_measured_on_held_out_clips(dataset, tmp
     accuracy = judge.config.test_accuracy
     assert accuracy["identity"][0] == accuracy["action"][0] == accuracy["joint"][0] == 1 and accuracy["joint"][3] == 16
     assert accuracy["joint"][1] < 0.85, "sixteen clips are no proof"
-    assert "judge of bars, on 16 real held-out clips: identity 100.0 %" in capsys.readouterr().out
-    assert json.loads((tmp_path / "judge" / "training.json").read_text())["accuracy"]["joint"][3] == 16
+    printed = capsys.readouterr().out
+    assert "judge of bars, on 16 real held-out clips: identity 100.0 %" in printed
+    report = json.loads((tmp_path / "judge" / "training.json").read_text())
+    assert report["accuracy"]["joint"][3] == 16 and report["validation_accuracy"]["joint"][3] == 5
+    assert (
+        "5 of 48 training clips take their place" in printed and "on 5 validation clips: identity 100.0 %" in printed
+    )
 
 
 def test_the_same_seed_gives_the_same_judge(dataset, tmp_path):
@@ -85,18 +90,18 @@ def test_any_number_of_steps_trains(dataset, tmp_path, steps):
 
 
 def test_a_clip_without_a_label_is_named(dataset, tmp_path, monkeypatch):
-    real = train_judge.load_clips
+    real = train_judge.load_training_clips
 
-    def unlabelled(path, split):
-        clips = real(path, split)
-        clips.dataset = clips.dataset.with_format(None).map(
+    def unlabelled(path):
+        train, *others = real(path)
+        train.dataset = train.dataset.with_format(None).map(
             lambda row, i: {"action": -1 if i == 2 else row["action"]}, with_indices=True
         )
-        return clips
+        return train, *others
 
-    monkeypatch.setattr(train_judge, "load_clips", unlabelled)
+    monkeypatch.setattr(train_judge, "load_training_clips", unlabelled)
     with pytest.raises(
-        SystemExit, match="1 of the 48 train clips .* have no action .the first, number 2, is labelled -1"
+        SystemExit, match="1 of the 43 train clips .* have no action .the first, number 2, is labelled -1"
     ):
         run(dataset, tmp_path / "judge")
 

@@ -1,5 +1,6 @@
 """
 Measure models side by side on held-out clips: everything in `sections.py`, to JSON, tables, plots and pictures.
+Whatever is chosen is chosen with `--split validation`; test clips are for the figures that are told.
 
     python training/evaluate/evaluate.py --models DiViD=examples/divid-mhad-depth-tiny DBSE=outputs/dbse \\
         --dataset data/mhad-depth --judge examples/judge-mhad-depth --out results/mhad-depth
@@ -23,7 +24,8 @@ from report import write_report
 from sections import OF_FLOORS, SECTIONS, Bench, NotMeasured
 from swap_figure import draw_swap_figure
 
-from divid_diffusers.data.prepared import load_clips
+from divid_diffusers.data.held_out import PUPPETS_SEED
+from divid_diffusers.data.prepared import load_clips, load_training_clips
 from divid_diffusers.data.puppets import Puppets
 from divid_diffusers.data.sampling import draw_clips, evenly_spaced
 from divid_diffusers.evaluation.floors import Floor, floors
@@ -48,6 +50,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--dataset", required=True, help="puppets, or a set that training/prepare/*.py wrote, or one on the Hub."
+    )
+    parser.add_argument(
+        "--split", choices=["validation", "test"], default="test", help="Which clips: to choose by, or to tell."
     )
     parser.add_argument("--judge", help="What train_judge.py saved. Without it nothing is named, only compared.")
     parser.add_argument("--out", type=Path, required=True, help="Folder of results.json and of all that is drawn.")
@@ -82,8 +87,14 @@ def frame_config(model: PipelineDisentangler):
 
 def open_sets(args):
     if args.dataset == "puppets":
-        return Puppets(args.num_probe_clips), Puppets(args.num_clips or 200, split="test")
-    return load_clips(args.dataset, "train"), load_clips(args.dataset, "test")
+        held_out = {"split": "test"} if args.split == "test" else {"seed": PUPPETS_SEED}
+        return Puppets(args.num_probe_clips), Puppets(args.num_clips or 200, **held_out)
+    if args.split == "test":
+        return load_clips(args.dataset, "train"), load_clips(args.dataset, "test")
+    train, validation, sentence = load_training_clips(args.dataset)
+    if validation is train:
+        raise ValueError(f"--split validation: {sentence}")
+    return train, validation
 
 
 def open_bench(args) -> Bench:
@@ -162,7 +173,7 @@ def settings(args, bench: Bench) -> dict:
     """
     What all figures of a file must have in common: names and numbers to show, and fingerprints of what is behind them.
     """
-    names = ("num_inference_steps", "num_probe_clips", "identity_model", "motion_model", "seed")
+    names = ("split", "num_inference_steps", "num_probe_clips", "identity_model", "motion_model", "seed")
     judge = bench.judge
     return {name: getattr(args, name) for name in names} | {
         "dataset": Path(args.dataset).name,

@@ -249,8 +249,9 @@ def write_report(folder: Path) -> str:
         ]
         for name, model in results["models"].items()
     ]
+    split = "validation" if shared.get("split") == "validation" else "held-out"
     counts = (
-        f"{shared['num_clips']} held-out clips of {shared['num_frames']} frames, {shared['num_pairs']} ordered pairs"
+        f"{shared['num_clips']} {split} clips of {shared['num_frames']} frames, {shared['num_pairs']} ordered pairs"
     )
     text = f"""# {shared["dataset"]}
 

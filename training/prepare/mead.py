@@ -30,7 +30,7 @@ from preparation import (
     prepare,
     reasons,
 )
-from split import num_test_clips, random_test_ids
+from split import hold_out_validation, num_test_clips, random_test_ids
 
 
 SEED = 0
@@ -92,12 +92,14 @@ def make_plan(args) -> Plan:
         for source, each in labels.items()
     ]
     check_seen(clips)
+    clips, validation_rule = hold_out_validation(clips)
     return Plan(
         clips,
         functools.partial(read_clip, root=root, size=args.size),
         (args.size, args.size, 3),
         {name: sorted({each[name] for each in labels.values()}) for name in ("identity", "action", "level")},
-        f"{num_test} test clips at random by clip, numpy.random.RandomState({SEED}) over the sorted ids",
+        f"{num_test} test clips at random by clip, numpy.random.RandomState({SEED}) over the sorted ids"
+        + validation_rule,
         description=f"MEAD, view {args.view}: heads, found by OpenCV's Haar cascades.",
         license="given out by its authors on request; no clip may be passed on",
         citation=CITATION,

@@ -8,7 +8,9 @@
     depth      a1_s1_t1_depth.mat     nearness as grey, 64 x 64; also a zip of packed a1_s1_t1_depth.npy
     skeleton   a1_s1_t1_skeleton.mat  the motion of the recording, performed by a drawn person (Puppets)
 
-Open the result with datasets.load_from_disk. Three recordings (a8_s1_t4, a23_s6_t4, a27_s8_t4) were never released.
+Open the result with datasets.load_from_disk. A tenth of the training recordings are for validation, of which another
+trial of the same person and action stays in training: the same ones for every modality. Three recordings (a8_s1_t4,
+a23_s6_t4, a27_s8_t4) were never released.
 """
 
 import functools
@@ -20,7 +22,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from preparation import Clip, Plan, given_path, list_files, parser_for, prepare, seed
-from split import random_test_ids
+from split import hold_out_validation, random_test_ids
 
 from divid_diffusers.clips.processor import ClipProcessor
 from divid_diffusers.clips.reading import open_source
@@ -161,6 +163,9 @@ def make_plan(args) -> Plan:
         values = who | {"action": ACTIONS[r.action - 1]}
         split = "test" if r.clip_id in test else "train"
         clips.append(Clip(r.clip_id, name, split, {label: values[label] for label in labels}))
+    # By who performs what, whatever the modality: the same recordings in all of them.
+    performed = {r.clip_id: {"performer": r.subject, "action": r.action} for r in recordings.values()}
+    clips, validation_rule = hold_out_validation(clips, performed)
     skipped = {clip_id: "was never released (corrupt recording)" for clip_id in NEVER_RELEASED if clip_id not in ids}
     missing = NUM_RECORDINGS - len(clips)
     if missing > 0:
@@ -172,7 +177,7 @@ def make_plan(args) -> Plan:
         ),
         (args.size, args.size, 1 if args.modality == "depth" else 3),
         labels,
-        rule,
+        rule + validation_rule,
         description=f"UTD-MHAD, {args.modality}.",
         license="freely available, public domain dataset (its authors' words); cite",
         citation=CITATION,

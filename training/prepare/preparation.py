@@ -46,6 +46,7 @@ CLUTTER = {
 }  # fmt: skip
 CLIPS_PER_PORTION = 16
 REPORT = "preparation.json"
+SPLITS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class Plan:
             sentence. It runs in other processes, so it is a function of a module, or a `functools.partial` of one.
         shape: (H, W, C).
         labels: the names of each label's classes.
-        split_rule: how `train` and `test` were told apart, with the seed.
+        split_rule: how `train`, `validation` and `test` were told apart, with the seed.
         description, license, citation: for the set's card.
         skipped: clips known to be absent before reading, with the reason.
     """
@@ -304,7 +305,7 @@ def finish(plan: Plan, portions, work: Path, output_dir: Path, fingerprint: str,
         shutil.rmtree(work)
         raise SystemExit("\n".join([f"None of the {len(plan.clips)} clips could be read:", *reasons(skipped)]))
     splits = {}
-    for split in sorted(files, reverse=True):  # train before test
+    for split in sorted(files, key=SPLITS.index):
         # Not `Dataset.from_file` and `concatenate_datasets`: they take 30 ms a file.
         tables = [pa.ipc.open_stream(pa.memory_map(file)).read_all() for file in files[split]]
         splits[split] = datasets.Dataset(pa.concat_tables(tables), fingerprint=f"{fingerprint[:16]}-{split}")
@@ -324,7 +325,9 @@ def finish(plan: Plan, portions, work: Path, output_dir: Path, fingerprint: str,
         split: dataset.select_columns(list(plan.labels)).to_list() if plan.labels else [{}] * len(dataset)
         for split, dataset in splits.items()
     }
-    report["split_faults"] = split_faults(rows.get("train", []), rows.get("test", []))
+    report["split_faults"] = [
+        fault for split in SPLITS[1:] for fault in split_faults(rows.get("train", []), rows.get(split, []), split)
+    ]
     whole = work / "whole"
     shutil.rmtree(whole, ignore_errors=True)
     datasets.disable_progress_bars()

@@ -4,7 +4,7 @@ A character is a choice of body, trousers, top and hair, six of each; an action 
 from the front, the left or the right. So who is seen and what they do are known exactly, which makes this the usual
 first test of static/dynamic disentanglement. The clips are not distributed as such: they are composed here, pixel for
 pixel as the authors' scripts do, from the sprite sheets of the Liberated Pixel Cup. The split is the published one, by
-character: 1,000 for train, 296 for test.
+character: 296 for test, and of the 1,000 for training the last 100 of the permutation for validation (our choice).
 
 Fetch the sheets (25 files, under 1 MB) and make the set (under a minute, about 1.2 GB, twice that while it is made):
 
@@ -52,7 +52,7 @@ MOTIONS = {
 VIEWS = {"front": 2, "left": 1, "right": 3}  # the row within a motion; row 0 is the back, which the set leaves out
 ACTIONS = [f"{motion}_{view}" for motion, view in product(MOTIONS, VIEWS)]  # numbered as the authors' loader does
 
-NUM_TRAIN, SEED = 1000, 423
+NUM_TRAIN, NUM_VALIDATION, SEED = 1000, 100, 423  # the first, of which the last are held out; published, but for those
 CITATION = "Li and Mandt: Disentangled Sequential Autoencoder. ICML 2018."
 
 
@@ -124,7 +124,7 @@ def make_plan(lpc_dir: Path) -> Plan:
         shape=(CELL, CELL, 3),
         labels=names,
         split_rule=f"by character, as published: numpy.random.RandomState({SEED}).permutation({NUM_CHARACTERS}), "
-        f"first {NUM_TRAIN} train",
+        f"first {NUM_TRAIN} train, of which the last {NUM_VALIDATION} validation",
         description="Sprites (Li & Mandt, 2018), composed from sprite sheets of the Liberated Pixel Cup "
         "(https://lpc.opengameart.org) as collected in https://github.com/YingzhenLi/Sprites.",
         license="CC-BY-SA 3.0 or GPL 3.0; credit the Liberated Pixel Cup artists and Li & Mandt (2018)",
@@ -134,16 +134,17 @@ def make_plan(lpc_dir: Path) -> Plan:
 
 def make_clips() -> list[Clip]:
     """Every character in turn, its actions one after the other."""
-    train = set(np.random.RandomState(SEED).permutation(NUM_CHARACTERS)[:NUM_TRAIN].tolist())
+    order = np.random.RandomState(SEED).permutation(NUM_CHARACTERS).tolist()
+    splits = dict.fromkeys(order, "test") | dict.fromkeys(order[:NUM_TRAIN], "train")
+    splits |= dict.fromkeys(order[NUM_TRAIN - NUM_VALIDATION : NUM_TRAIN], "validation")
     clips = []
     # A character's number is its choices, read as the digits of a number to base 6.
     for number, choices in enumerate(product(range(VARIANTS), repeat=len(LAYERS))):
-        split = "train" if number in train else "test"
         source = "+".join(f"{folder}/{choice}" for folder, choice in zip(LAYERS.values(), choices))
         parts = {label: str(choice) for label, choice in zip(LAYERS, choices)}
         for action in ACTIONS:
             labels = {"identity": f"{number:04d}", "action": action} | parts
-            clips.append(Clip(f"c{number:04d}_{action}", source, split, labels))
+            clips.append(Clip(f"c{number:04d}_{action}", source, splits[number], labels))
     return clips
 
 

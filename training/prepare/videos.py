@@ -9,8 +9,8 @@ the folders:
 
     my_videos/ann/walk/clip1.mp4      --labels identity action: identity "ann", action "walk"
 
-Where clips lie in my_videos/train and my_videos/test, or metadata has a column split, that is the split, else it is
-drawn. What is not train is test, but validation beside test stays a split of its own.
+Where clips lie in my_videos/train and my_videos/test or my_videos/validation, or metadata has a column split, that is
+the split, else it is drawn. What a split of your own lacks, validation or test, is drawn from its training clips.
 
 Frames are cropped around the centre to a square and resized, as DiViDPipeline does with a clip it is given. Links to
 folders are followed. Pictures beside videos are not taken for frames. Hidden files, previews that systems leave
@@ -39,7 +39,7 @@ from preparation import (
     reasons,
     seed,
 )
-from split import num_test_clips, random_test_ids
+from split import hold_out_validation, num_test_clips, random_test_ids
 
 from divid_diffusers.clips.processor import ClipProcessor
 from divid_diffusers.clips.reading import FRAME_SUFFIXES, ClipFile, is_animation
@@ -257,9 +257,6 @@ def own_splits(
     named = set(splits.values())
     if "train" not in named or len(named - {None}) < 2:
         return nothing, int(by_folder), ""
-    if "test" not in named:
-        where += ", validation being test"
-        splits = {clip: "test" if split == "validation" else split for clip, split in splits.items()}
     return splits, int(by_folder), where
 
 
@@ -288,27 +285,30 @@ def make_plan(args) -> Plan:
         }
     if not labelled:
         raise SystemExit("\n".join(["Not one clip has its labels:", *reasons(skipped)]))
-    if where:
-        if args.test_fraction is not None:
-            raise SystemExit(f"--input is split already, by {where}: leave out --test_fraction, or undo that split.")
-        if missing := {"train", "test"} - {splits[source] for source in labelled}:
-            raise SystemExit("\n".join([f"No clip of {' and '.join(missing)} has its labels:", *reasons(skipped)]))
-        rule = f"the user's own, by {where}"
-    else:
-        num_test = num_test_clips(args.test_fraction or TEST_FRACTION, len(labelled))
-        test = random_test_ids(list(labelled), num_test, args.seed, labelled)
-        splits = {source: "test" if source in test else "train" for source in labelled}
-        rule = (
-            f"{num_test} test clips at random by clip, numpy.random.RandomState({args.seed}) over the sorted file "
-            "names; of its "
-            "first draws the one that leaves evaluation most to measure"
+    rule = f"the user's own, by {where}" if where else ""
+    if where and args.test_fraction is not None:
+        raise SystemExit(f"--input is split already, by {where}: leave out --test_fraction, or undo that split.")
+    if where and (missing := set(splits.values()) - {None} - {splits[source] for source in labelled}):
+        raise SystemExit("\n".join([f"No clip of {' and '.join(missing)} has its labels:", *reasons(skipped)]))
+    if not where:
+        splits = dict.fromkeys(labelled, "train")
+    if "test" not in splits.values():
+        train = {source: labels for source, labels in labelled.items() if splits[source] == "train"}
+        num_test = num_test_clips(args.test_fraction or TEST_FRACTION, len(train))
+        splits |= dict.fromkeys(random_test_ids(list(train), num_test, args.seed, train), "test")
+        rule += (
+            f"{'; ' if rule else ''}{num_test} test clips at random by clip, numpy.random.RandomState({args.seed}) "
+            "over the sorted file names; of its first draws the one that leaves evaluation most to measure"
         )
+    clips, validation_rule = hold_out_validation(
+        [Clip(source, source, splits[source], labels) for source, labels in labelled.items()]
+    )
     return Plan(
-        [Clip(source, source, splits[source], labels) for source, labels in labelled.items()],
+        clips,
         functools.partial(read_clip, root=args.input.absolute(), size=args.size, grey=args.grey, fps=args.fps),
         (args.size, args.size, 1 if args.grey else 3),
         {name: sorted({labels[name] for labels in labelled.values()}) for name in args.labels},
-        rule,
+        rule + validation_rule,
         description=f"Videos of the folder {args.input.resolve().name}.",
         skipped=skipped,
     )

@@ -3,24 +3,31 @@
 import hashlib
 
 import torch
+from accelerate.logging import get_logger
 
-from divid_diffusers.data.prepared import load_clips
+from divid_diffusers.data.held_out import PUPPETS_SEED
+from divid_diffusers.data.prepared import load_training_clips
 from divid_diffusers.data.puppets import Puppets
 from divid_diffusers.data.sampling import draw_clips, evenly_spaced
 
 
+logger = get_logger(__name__)
+
+
 def open_clips(args):
-    """Training and held-out clips, and the (channels, size) of their frames."""
+    """Training and validation clips, and the (channels, size) of their frames. No run sees a test clip."""
     if args.dataset == "puppets":
-        held_out = Puppets(args.num_validation_clips, num_frames=args.num_frames, split="test")
+        held_out = Puppets(args.num_validation_clips, PUPPETS_SEED, args.num_frames)
         return Puppets(args.num_puppets, num_frames=args.num_frames), held_out, (3, held_out.size)
     try:
-        train, held_out = load_clips(args.dataset, "train"), load_clips(args.dataset, "test")
+        train, held_out, sentence = load_training_clips(args.dataset)
     except ValueError as error:
         raise SystemExit(f"--dataset: {error}") from error
     height, width, channels = train.shape
     if height != width:
         raise SystemExit(f"The frames of {args.dataset} are {height}x{width}: the models take square ones.")
+    if sentence:
+        logger.warning(sentence)
     return train, held_out, (channels, height)
 
 
