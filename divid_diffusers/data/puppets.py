@@ -46,6 +46,9 @@ def render(appearance: Appearance, motion: str, seed: int, num_frames: int = 10,
 
 
 SPLITS: tuple[str, ...] = ("train", "test")
+SETS: dict[str, int] = {"puppets": 0, "puppets-mid": 5}
+"""Sets by name, with the `start` of their recordings: at rest, or in the middle of a movement."""
+
 SEEDS_PER_SPLIT = 2**30  # "train" draws appearance and motion seeds from [0, 2**30), "test" from [2**30, 2**31).
 
 
@@ -58,10 +61,12 @@ class Puppets(torch.utils.data.Dataset):
         num_frames, size: frames per recording and pixels per side, at least 1 each.
         num_appearances: None gives every recording a person of its own; a number takes them from a fixed pool, the
             first so many people of the split, the same whatever the seed.
+        start: frames left out at the start of every recording. All recordings open at rest; from about the fifth frame
+            on a person is in the middle of a movement, as in most real clips, and the first frame tells the motion.
         split: "train" or "test". The two share no appearance seed and no motion seed, whatever the other arguments.
 
     Each item is a dict: frames, uint8 tensor (num_frames, 3, size, size); identity, the int for `Appearance.sample`;
-    action, an index into `MOTIONS`; motion_seed, the int for `render`; clip_id, a str that names the recording.
+    action, an index into `MOTIONS`; motion_seed, the int for `render`; start; clip_id, a str that names the recording.
     Raises ValueError for bad arguments, IndexError past the end.
     """
 
@@ -73,9 +78,11 @@ class Puppets(torch.utils.data.Dataset):
         size: int = 64,
         num_appearances: int | None = None,
         split: str = "train",
+        start: int = 0,
     ) -> None:
         for name, value in (("num_clips", num_clips), ("num_frames", num_frames), ("size", size)):
             at_least(name, value, 1)
+        at_least("start", start, 0)
         if num_appearances is not None:
             at_least("num_appearances", num_appearances, 1)
             if num_appearances > SEEDS_PER_SPLIT:
@@ -85,7 +92,7 @@ class Puppets(torch.utils.data.Dataset):
         if split not in SPLITS:
             raise ValueError(f"Unknown split {split!r} for Puppets: choose 'train' or 'test'.")
         self.num_clips, self.seed, self.num_frames, self.size = num_clips, seed, num_frames, size
-        self.num_appearances, self.split = num_appearances, split
+        self.num_appearances, self.split, self.start = num_appearances, split, start
         self._offset = SPLITS.index(split) * SEEDS_PER_SPLIT
         self._first = int(random_numbers(f"{split} identities", seed).random() * SEEDS_PER_SPLIT)
 
@@ -103,11 +110,13 @@ class Puppets(torch.utils.data.Dataset):
             identity = self._offset + (self._first + i) % SEEDS_PER_SPLIT  # Counting up: nobody appears twice.
         else:
             identity = self._offset + int(rng.random() * self.num_appearances)
-        frames = render(Appearance.sample(identity), MOTIONS[action], motion_seed, self.num_frames, self.size)
+        length = self.start + self.num_frames
+        frames = render(Appearance.sample(identity), MOTIONS[action], motion_seed, length, self.size)[self.start :]
         return {
             "frames": torch.from_numpy(frames).permute(0, 3, 1, 2).contiguous(),
             "identity": identity,
             "action": action,
             "clip_id": f"puppets-{self.split}-{self.seed}-{i:06d}",
             "motion_seed": motion_seed,
+            "start": self.start,
         }

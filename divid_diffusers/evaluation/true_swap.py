@@ -72,11 +72,14 @@ def score_true_swaps(
     Returns:
         A dict ready for JSON of three scores: `swaps` and, for the scale, what a copy of either donor's clip would
         get. Each holds `n`; `psnr` (dB, at most 100), `ssim`, `motion_error` and, with `features`,
-        `perceptual_distance`, as [mean, half width of its 95 % interval or, of a single swap, None]; and two shares as
-        [share, low, high] with a 95 % Wilson interval:
+        `perceptual_distance`, as [mean, half width of its 95 % interval or, of a single swap, None]; and three shares
+        as [share, low, high] with a 95 % Wilson interval:
 
         - `identity_kept`: swaps nearer (mean squared error) to the true clip than to that of any other person among
           the static donors, or None where there is one person;
+        - `static_donor_shown`: swaps nearer to the static donor's own clip than to the true one, of those whose donors
+          perform different actions; None where none do. A token that tells both who and what, as the first frame may,
+          shows here;
         - `motion_kept`: swaps nearer to the true clip than to that person's performance of any other motion of the
           set, or None where there is one motion.
 
@@ -98,7 +101,7 @@ def score_true_swaps(
     people = {donor["identity"]: donor for donor in static_donors}
 
     values: dict[str, list[list[float]]] = {name: [] for name in measures}
-    identity_kept, motion_kept = [], []
+    identity_kept, motion_kept, static_donor_shown = [], [], []
     for swap, static, dynamic in zip(swaps.float().cpu(), static_donors, dynamic_donors):
         truth = true_clip(static, dynamic)
         if swap.shape != truth.shape:
@@ -110,6 +113,8 @@ def score_true_swaps(
             values[name].append(measure(truth.expand_as(shown), shown).tolist())
         others = (true_clip(person, dynamic) for name, person in people.items() if name != static["identity"])
         identity_kept.append(nearest(shown, truth, others))
+        own = nearest(shown, shown[1], [truth]) if static["action"] != dynamic["action"] else None
+        static_donor_shown.append(own)
         others = (true_clip(static, motion) for motion in true_clip.other_motions(dynamic))
         motion_kept.append(nearest(shown, truth, others))
 
@@ -118,7 +123,12 @@ def score_true_swaps(
         for name, rows in values.items():
             mean, half = mean_interval([row[column] for row in rows])
             result[name] = [mean, half if math.isfinite(half) else None]
-        for name, rows in (("identity_kept", identity_kept), ("motion_kept", motion_kept)):
+        shares = {
+            "identity_kept": identity_kept,
+            "motion_kept": motion_kept,
+            "static_donor_shown": static_donor_shown,
+        }
+        for name, rows in shares.items():
             told = [row[column] for row in rows if row is not None]
             result[name] = share(np.array(told)) if told else None
         return result
@@ -188,8 +198,9 @@ class PuppetTruth:
 
     def __call__(self, static_donor: dict, dynamic_donor: dict) -> torch.Tensor:
         person, motion = Appearance.sample(static_donor["identity"]), MOTIONS[dynamic_donor["action"]]
-        length, size = len(dynamic_donor["frames"]), static_donor["frames"].shape[-1]
-        frames = render(person, motion, dynamic_donor["motion_seed"], length, size)
+        start, size = dynamic_donor["start"], static_donor["frames"].shape[-1]
+        length = start + len(dynamic_donor["frames"])
+        frames = render(person, motion, dynamic_donor["motion_seed"], length, size)[start:]
         return cut(torch.from_numpy(frames).permute(0, 3, 1, 2), self.num_frames)
 
     def other_motions(self, dynamic_donor: dict) -> list[dict]:

@@ -39,6 +39,15 @@ def test_every_recording_starts_at_rest():
     assert len(first) == 1
 
 
+def test_a_later_start_leaves_out_the_first_frames_and_nothing_else():
+    whole, late = Puppets(3, num_frames=12), Puppets(3, num_frames=7, start=5)
+    for a, b in zip(whole, late, strict=True):
+        assert torch.equal(a["frames"][5:], b["frames"])
+        assert all(a[name] == b[name] for name in ("identity", "action", "motion_seed", "clip_id"))
+    with pytest.raises(ValueError, match="start is -1"):
+        Puppets(3, start=-1)
+
+
 @pytest.mark.parametrize("motion", MOTIONS)
 def test_motion_moves_smoothly_and_longer_recordings_go_on(motion):
     angles = joints(motion, 5)

@@ -102,11 +102,17 @@ def sprites(tmp_path_factory):
 def sets(recordings, skeletons, sprites):
     """For each set its clips and its truth."""
     puppets = Puppets(5, num_frames=9, size=24, split="test")
-    made = {"puppets": (puppets, None), "skeletons": (skeletons, recordings), "sprites": (sprites, None)}
+    late = Puppets(5, num_frames=9, size=24, split="test", start=5)
+    made = {
+        "puppets": (puppets, None),
+        "puppets-mid": (late, None),
+        "skeletons": (skeletons, recordings),
+        "sprites": (sprites, None),
+    }
     return {name: (list(clips), true_clips(clips, FRAMES, files)) for name, (clips, files) in made.items()}
 
 
-@pytest.fixture(params=["puppets", "skeletons", "sprites"])
+@pytest.fixture(params=["puppets", "puppets-mid", "skeletons", "sprites"])
 def one_set(request, sets):
     clips, truth = sets[request.param]
     return clips, clips[2:] + clips[:2], truth
@@ -162,6 +168,16 @@ def test_a_copy_of_the_static_donor_keeps_who_and_of_the_dynamic_donor_does_not(
     same_person = sum(s["identity"] == d["identity"] for s, d in zip(static, dynamic)) / len(clips)
     assert scores[COPIES["static"]]["identity_kept"][0] > 0.7
     assert scores[COPIES["dynamic"]]["identity_kept"][0] <= same_person < 0.5
+
+
+def test_a_copy_of_the_static_donor_is_seen_to_be_one_and_the_truth_is_not(sets):
+    clips, truth = sets["puppets-mid"]
+    static = clips[1:] + clips[:1]
+    scores = score_true_swaps(true_swaps(truth, static, clips), static, clips, truth)
+    assert scores["swaps"]["static_donor_shown"][0] == 0
+    assert scores["copy of the static donor"]["static_donor_shown"] [0] == 1
+    same = score_true_swaps(true_swaps(truth, clips, clips), clips, clips, truth)
+    assert same["swaps"]["static_donor_shown"] is None
 
 
 def test_a_motionless_person_scores_no_motion(sets):

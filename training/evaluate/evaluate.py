@@ -26,7 +26,7 @@ from swap_figure import draw_swap_figure
 
 from divid_diffusers.data.held_out import PUPPETS_SEED
 from divid_diffusers.data.prepared import load_clips, load_training_clips
-from divid_diffusers.data.puppets import Puppets
+from divid_diffusers.data.puppets import SETS, Puppets
 from divid_diffusers.data.sampling import draw_clips, evenly_spaced
 from divid_diffusers.evaluation.floors import Floor, floors
 from divid_diffusers.evaluation.label_free import IDENTITY_MODEL, MOTION_MODEL, PretrainedFeatures
@@ -86,9 +86,10 @@ def frame_config(model: PipelineDisentangler):
 
 
 def open_sets(args):
-    if args.dataset == "puppets":
+    if args.dataset in SETS:
+        start = SETS[args.dataset]
         held_out = {"split": "test"} if args.split == "test" else {"seed": PUPPETS_SEED}
-        return Puppets(args.num_probe_clips), Puppets(args.num_clips or 200, **held_out)
+        return Puppets(args.num_probe_clips, start=start), Puppets(args.num_clips or 200, start=start, **held_out)
     if args.split == "test":
         return load_clips(args.dataset, "train"), load_clips(args.dataset, "test")
     train, validation, sentence = load_training_clips(args.dataset)

@@ -151,12 +151,14 @@ def true_swaps(results: dict) -> str:
         "distance in judge's features",
         "identity kept",
         "motion kept",
+        "nearer to the static donor's own clip",
     ]
     return table(head, rows)
 
 
 def kept(row: dict) -> list[str]:
-    return [share(row[name]) if row.get(name) else "–" for name in ("identity_kept", "motion_kept")]
+    names = ("identity_kept", "motion_kept", "static_donor_shown")
+    return [share(row[name]) if row.get(name) else "–" for name in names]
 
 
 def leakage(results: dict) -> str:

@@ -5,6 +5,8 @@ from pathlib import Path
 import torch
 from huggingface_hub import ModelCard, ModelCardData
 
+from divid_diffusers.data.puppets import SETS
+
 
 DRAWN = "Puppets (drawn by `divid_diffusers.data.puppets`)"
 TEXT = """---
@@ -93,7 +95,7 @@ def run_facts(args, progress, processes: int, figures: dict[str, float]) -> dict
     clips = measured.get("clips", 0)
     return {
         "name": args.hub_model_id or Path(args.output_dir).resolve().name,
-        "source": DRAWN if args.dataset == "puppets" else f"`{dataset_name(args)}`",
+        "source": DRAWN if args.dataset in SETS else f"`{dataset_name(args)}`",
         "dataset": dataset_name(args),
         "steps": str(progress.step),
         "batch": str(args.train_batch_size * args.gradient_accumulation_steps * processes),
@@ -109,7 +111,7 @@ def run_facts(args, progress, processes: int, figures: dict[str, float]) -> dict
 
 
 def is_local(args) -> bool:
-    return args.dataset == "puppets" or Path(args.dataset).exists()
+    return args.dataset in SETS or Path(args.dataset).exists()
 
 
 def dataset_name(args) -> str:

@@ -7,7 +7,7 @@ from accelerate.logging import get_logger
 
 from divid_diffusers.data.held_out import PUPPETS_SEED
 from divid_diffusers.data.prepared import load_training_clips
-from divid_diffusers.data.puppets import Puppets
+from divid_diffusers.data.puppets import SETS, Puppets
 from divid_diffusers.data.sampling import draw_clips, evenly_spaced
 
 
@@ -16,9 +16,10 @@ logger = get_logger(__name__)
 
 def open_clips(args):
     """Training and validation clips, and the (channels, size) of their frames. No run sees a test clip."""
-    if args.dataset == "puppets":
-        held_out = Puppets(args.num_validation_clips, PUPPETS_SEED, args.num_frames)
-        return Puppets(args.num_puppets, num_frames=args.num_frames), held_out, (3, held_out.size)
+    if args.dataset in SETS:
+        options = {"num_frames": args.num_frames, "start": SETS[args.dataset]}
+        held_out = Puppets(args.num_validation_clips, PUPPETS_SEED, **options)
+        return Puppets(args.num_puppets, **options), held_out, (3, held_out.size)
     try:
         train, held_out, sentence = load_training_clips(args.dataset)
     except ValueError as error:
@@ -43,7 +44,7 @@ def to_model_range(frames: torch.Tensor) -> torch.Tensor:
 def fingerprint(clips) -> str:
     """The same for the same clips, wherever they lie: of all labels and names, and of the pixels of a few."""
     if isinstance(clips, Puppets):
-        return "puppets"
+        return "puppets" if clips.start == 0 else f"puppets from frame {clips.start}"
     names = [name for name in clips.dataset.column_names if name not in ("frames", "source")]
     told = hashlib.sha256(repr((len(clips), clips.shape, clips.labels)).encode())
     if names:
