@@ -93,6 +93,7 @@ SHORT_RUN = {
     "num_frames": 3,
     "train_batch_size": 2,
     "learning_rate": 1e-3,
+    "lr_scheduler": "constant_with_warmup",  # so that a run is the first part of a longer one
     "lr_warmup_steps": 0,
     "max_train_steps": 1,
     "checkpointing_steps": 100,

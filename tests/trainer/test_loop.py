@@ -42,6 +42,72 @@ def test_the_last_step_leaves_a_checkpoint_and_so_does_the_end_of_the_time(tmp_p
     assert steps(tmp_path / "minutes") == [1] and (tmp_path / "minutes/model_index.json").is_file()
 
 
+class Clock:
+    """In place of the machine's: every step takes six seconds."""
+
+    def __init__(self, monkeypatch):
+        self.now = 100.0
+        monkeypatch.setattr(loop, "time", self)
+
+    def monotonic(self):
+        return self.now
+
+    process_time = monotonic
+
+    def tick(self, loss, position):
+        self.now += 6 if torch.is_grad_enabled() else 0
+        return loss
+
+
+MINUTE = {"max_train_steps": None, "max_train_minutes": 1, "lr_scheduler": "linear", "learning_rate": 1.0}
+
+
+def test_a_run_of_a_minute_is_a_whole_run_of_a_minute(tmp_path, monkeypatch):
+    clock = Clock(monkeypatch)
+    recipe = run(tmp_path, loss=clock.tick, checkpointing_steps=4, checkpoints_total_limit=9, **MINUTE)
+    assert recipe.steps[-1] == 9 and steps(tmp_path) == [4, 8, 10]
+    assert [optimizer(tmp_path, step)["lr"] for step in (4, 8, 10)] == pytest.approx([0.6, 0.2, 0])
+
+
+def test_a_run_of_a_minute_that_is_cut_goes_on_where_its_time_was(tmp_path, monkeypatch):
+    clock = Clock(monkeypatch)
+
+    def interrupt(loss, position):
+        if position.step == 3 and torch.is_grad_enabled():
+            os.kill(os.getpid(), signal.SIGTERM)
+        return clock.tick(loss, position)
+
+    with pytest.raises(SystemExit):
+        run(tmp_path / "cut", loss=interrupt, **MINUTE)
+    clock.now = 7.0  # the machine was started anew
+    again = {"learning_rate": None, "max_train_minutes": None, "lr_scheduler": None, "max_train_steps": None}
+    recipe = run(tmp_path / "cut", loss=clock.tick, resume_from_checkpoint="latest", **again)
+    assert set(recipe.steps) == set(range(4, 10)) and steps(tmp_path / "cut") == [4, 10]
+    run(tmp_path / "whole", loss=clock.tick, **MINUTE)
+    assert torch.equal(weights(tmp_path / "cut"), weights(tmp_path / "whole"))
+    longer = run(
+        tmp_path / "cut", loss=clock.tick, resume_from_checkpoint="latest", max_train_minutes=2, max_train_steps=None
+    )
+    assert longer.steps[0] == 10 and steps(tmp_path / "cut")[-1] == 20
+
+
+def test_a_run_without_a_length_is_given_one_and_keeps_it_when_it_goes_on(tmp_path, monkeypatch, caplog):
+    clock = Clock(monkeypatch)
+    monkeypatch.setattr("trainer.length.LONGEST", 1)
+    caplog.set_level("INFO")
+
+    def interrupt(loss, position):
+        if position.step == 7 and torch.is_grad_enabled():
+            os.kill(os.getpid(), signal.SIGTERM)
+        return clock.tick(loss, position)
+
+    with pytest.raises(SystemExit):
+        run(tmp_path, loss=interrupt, max_train_steps=None)
+    assert "10 steps of 6 s, about 1 min, which --max_train_minutes" in caplog.text
+    recipe = run(tmp_path, loss=clock.tick, max_train_steps=None, resume_from_checkpoint="latest")
+    assert recipe.args.max_train_steps == 10 and steps(tmp_path)[-1] == 10
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_saves_the_step_and_the_run_goes_on_from_there(tmp_path, capsys, number):
     def interrupt(loss, position):

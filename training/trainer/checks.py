@@ -5,13 +5,10 @@ import math
 from collections.abc import Callable
 
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
-from diffusers.optimization import SchedulerType
 from huggingface_hub.utils import HFValidationError, validate_repo_id
 
 
 Rule = tuple[Callable[[float], bool], str]
-# piecewise_constant wants a list of steps, for which there is no flag
-LR_SCHEDULERS = [kind.value for kind in SchedulerType if kind is not SchedulerType.PIECEWISE_CONSTANT]
 PRIVATE_TRACKERS = ("none", "tensorboard")  # which write to --output_dir only
 
 

@@ -14,7 +14,8 @@ import yaml
 from divid_diffusers.data.sampling import FRAME_SAMPLING
 
 from . import checkpoints, resume
-from .checks import LR_SCHEDULERS, check, check_reports
+from .checks import check, check_reports
+from .schedule import SHAPES
 
 
 SECRETS = ("hub_token",)  # never printed, logged or written to a card
@@ -58,20 +59,28 @@ def add_data_flags(parser: argparse.ArgumentParser) -> None:
 def add_optimisation_flags(parser: argparse.ArgumentParser) -> None:
     train = parser.add_argument_group("optimisation")
     train.add_argument("--train_batch_size", type=int, default=16, help="Clips per process and step.")
-    train.add_argument("--max_train_steps", type=int, default=10_000, help="Optimizer steps.")
     train.add_argument(
-        "--max_train_minutes", type=float, help="Stop (and save) after this time, counted over all resumes."
+        "--max_train_steps",
+        type=int,
+        help="Optimizer steps. Without these and without minutes, what is proposed after the first steps is taken.",
+    )
+    train.add_argument(
+        "--max_train_minutes",
+        type=float,
+        help="A whole run in this time, counted over all resumes: the learning rate falls as it passes.",
     )
     train.add_argument("--gradient_accumulation_steps", type=int, default=1)
     train.add_argument("--gradient_checkpointing", action=argparse.BooleanOptionalAction, default=False)
     train.add_argument("--learning_rate", type=float, default=1e-4)
     train.add_argument(
         "--lr_scheduler",
-        default="constant_with_warmup",
-        choices=LR_SCHEDULERS,
-        help="As in diffusers.optimization.get_scheduler.",
+        default="cosine",
+        choices=SHAPES,
+        help="Over the whole run, as in diffusers.optimization.get_scheduler.",
     )
-    train.add_argument("--lr_warmup_steps", type=int, default=500)
+    train.add_argument(
+        "--lr_warmup_steps", type=int, help="0: none. Default, and where minutes are given: a twentieth of the run."
+    )
     train.add_argument("--adam_beta1", type=float, default=0.9)
     train.add_argument("--adam_beta2", type=float, default=0.999)
     train.add_argument("--adam_weight_decay", type=float, default=1e-2)

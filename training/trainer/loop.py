@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from diffusers.optimization import get_scheduler
+from accelerate.logging import get_logger
 from diffusers.training_utils import EMAModel
 from tqdm.auto import tqdm
 
@@ -20,11 +20,16 @@ from . import checkpoints
 from .batch_norm import settle_batch_norm
 from .clips import fingerprint, some_clips, to_model_range
 from .flags import flags_of, flags_shown
+from .length import Length
 from .progress import Progress
 from .recipe import BatchPosition, Recipe
 from .reporting import Meter, averaged, forget_later, report_validation
 from .resume import refuse_other_clips, resume
 from .saving import save_pipeline
+from .schedule import rate_factor, share_done, warm_up_share
+
+
+logger = get_logger(__name__)
 
 
 def train(accelerator: Accelerator, recipe: Recipe, train_clips: Sequence, held_out_clips: Sequence, args) -> None:
@@ -40,13 +45,17 @@ def train(accelerator: Accelerator, recipe: Recipe, train_clips: Sequence, held_
         weight_decay=args.adam_weight_decay,
         fused=True,
     )
-    lr_scheduler = get_scheduler(
-        args.lr_scheduler, optimizer, num_warmup_steps=args.lr_warmup_steps, num_training_steps=args.max_train_steps
+    progress, time_counts = Progress(), args.max_train_minutes is not None
+    length = Length(args, len(train_clips), processes)
+    lr_scheduler = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda _: rate_factor(args.lr_scheduler, share_done(args, progress), warm_up_share(args))
     )
     model, optimizer = accelerator.prepare(model, optimizer)
-    ema = EMAModel(model.parameters(), decay=args.ema_max_decay, use_ema_warmup=True, power=0.75, foreach=True)
+    # Without `use_ema_warmup`, the average is over a ninth of what is done, however many steps the minutes hold.
+    ema = EMAModel(
+        model.parameters(), decay=args.ema_max_decay, use_ema_warmup=not time_counts, power=0.75, foreach=True
+    )
     ema.to(accelerator.device)
-    progress = Progress()
     accelerator.register_for_checkpointing(lr_scheduler, ema, progress)
     if args.report_to != "none":
         accelerator.init_trackers(recipe.name, config=flags_shown(args))
@@ -108,9 +117,7 @@ def train(accelerator: Accelerator, recipe: Recipe, train_clips: Sequence, held_
     clips = position = None
     for number, frames in enumerate(loader):
         if number % args.gradient_accumulation_steps == 0 and (
-            progress.step >= args.max_train_steps
-            or progress.out_of_time(args.max_train_minutes, accelerator)
-            or args.interruption.asked(accelerator)
+            share_done(args, progress) >= 1 or args.interruption.asked(accelerator)
         ):
             break
         position = BatchPosition(
@@ -136,12 +143,15 @@ def train(accelerator: Accelerator, recipe: Recipe, train_clips: Sequence, held_
 
         if not accelerator.sync_gradients:
             continue
-        lr_scheduler.step()
         ema.step(model.parameters())
-        progress.step += 1
         now, cpu_now = time.monotonic(), time.process_time()
-        progress.seconds, last_time = progress.seconds + now - last_time, now
-        progress.cpu_seconds, last_cpu_time = progress.cpu_seconds + cpu_now - last_cpu_time, cpu_now
+        agree = accelerator if time_counts or length.open else None
+        progress.advance(now - last_time, cpu_now - last_cpu_time, agree)
+        last_time, last_cpu_time = now, cpu_now
+        if sentence := length.after_step(progress):
+            about["flags"] = flags_of(args)
+            logger.info(sentence)
+        lr_scheduler.step()
         bar.update()
 
         if progress.step % args.logging_steps == 0:

@@ -6,8 +6,8 @@ from accelerate import Accelerator
 
 class Progress:
     """
-    How far training is; saved with the checkpoint. `cpu_seconds` are those of the main process, which other work does
-    not stretch.
+    How far training is; saved with the checkpoint. `seconds` are those between steps, over all resumes; `cpu_seconds`
+    are those of the main process, which other work does not stretch.
     """
 
     def __init__(self):
@@ -19,8 +19,13 @@ class Progress:
     def load_state_dict(self, state: dict) -> None:
         vars(self).update(state)
 
-    def out_of_time(self, minutes: float | None, accelerator: Accelerator) -> bool:
-        if minutes is None:
-            return False
-        over = torch.tensor(float(self.seconds > 60 * minutes), device=accelerator.device)
-        return accelerator.reduce(over, "max").item() > 0  # clocks differ: all processes must stop at the same step
+    def advance(self, seconds: float, cpu_seconds: float, accelerator: Accelerator | None) -> None:
+        """
+        A step is done. Where the time decides anything `accelerator` is given: clocks differ, and all processes must
+        have the same learning rate and stop at the same step.
+        """
+        if accelerator is not None:
+            seconds = accelerator.reduce(torch.tensor(seconds, device=accelerator.device), "mean").item()
+        self.step += 1
+        self.seconds += seconds
+        self.cpu_seconds += cpu_seconds

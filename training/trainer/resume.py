@@ -25,7 +25,6 @@ OF_THE_MACHINE = (
     "resume_from_checkpoint",
     "push_to_hub",
     "hub_model_id",
-    "max_train_minutes",
 )
 # What a run may change on the way; everything else decides what is trained, on which clips and draws.
 MAY_CHANGE = (
@@ -33,6 +32,7 @@ MAY_CHANGE = (
     "lr_scheduler",
     "lr_warmup_steps",
     "max_train_steps",
+    "max_train_minutes",
     "adam_beta1",
     "adam_beta2",
     "adam_weight_decay",
