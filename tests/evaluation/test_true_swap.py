@@ -175,7 +175,7 @@ def test_a_copy_of_the_static_donor_is_seen_to_be_one_and_the_truth_is_not(sets)
     static = clips[1:] + clips[:1]
     scores = score_true_swaps(true_swaps(truth, static, clips), static, clips, truth)
     assert scores["swaps"]["static_donor_shown"][0] == 0
-    assert scores["copy of the static donor"]["static_donor_shown"] [0] == 1
+    assert scores["copy of the static donor"]["static_donor_shown"][0] == 1
     same = score_true_swaps(true_swaps(truth, clips, clips), clips, clips, truth)
     assert same["swaps"]["static_donor_shown"] is None
 

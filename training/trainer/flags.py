@@ -39,9 +39,8 @@ def add_data_flags(parser: argparse.ArgumentParser) -> None:
     data.add_argument(
         "--dataset",
         default="puppets",
-        help="puppets, or puppets-mid, which open in the middle of a movement: both are drawn as they are needed; or a "
-        "folder that training/prepare/*.py wrote; or such a "
-        "set on the Hub.",
+        help="puppets, or puppets-mid, which open in the middle of a movement: both are drawn as they are needed; or "
+        "a folder that training/prepare/*.py wrote; or such a set on the Hub.",
     )
     data.add_argument("--num_puppets", type=int, default=10_000, help="Puppet clips in an epoch.")
     data.add_argument("--num_frames", type=int, default=10, help="Frames per clip, in time order.")
