@@ -4,8 +4,8 @@
         --output_dir outputs/judge-mhad-depth
 
 The judge prints its accuracy on validation clips, by which its settings are to be chosen. It is saved with that on the
-test split in its config, and prints it with every score it gives. The run makes no choice: the last weights, averaged,
-are the ones that are kept. A stopped run starts anew; it is short.
+test split in its config, on clips as they are, blurred and with noise, and prints it with every score it gives. The
+run makes no choice: the last weights, averaged, are the ones that are kept. A stopped run starts anew; it is short.
 """
 
 import argparse
@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from degrade import BLUR, NOISE, blurred, noisy
 from diffusers.training_utils import EMAModel
 from safetensors import SafetensorError
 from torch.nn import functional as F
@@ -28,7 +29,11 @@ from trainer.start import create, lock
 from divid_diffusers.data.prepared import PreparedClips, load_clips, load_training_clips
 from divid_diffusers.data.sampling import ResumableBatchSampler, evenly_spaced, sample_frame_indices
 from divid_diffusers.evaluation.statistics import wilson_interval
-from divid_diffusers.models.judge import ClipJudge
+from divid_diffusers.models.judge import KINDS, ClipJudge, shown
+
+
+IN_CONFIG = {"test_accuracy": "real", "blurred_accuracy": "blurred", "noisy_accuracy": "noisy"}
+WIDTHS = {"2d": {}, "3d": {"block_out_channels": (24, 48, 96, 128)}}
 
 
 def parse_args(argv=None):
@@ -40,6 +45,9 @@ def parse_args(argv=None):
     )
     parser.add_argument("--factors", nargs="+", default=["identity", "action"], help="Labels to name.")
     parser.add_argument("--output_dir", type=Path, required=True)
+    parser.add_argument(
+        "--kind", choices=KINDS, default="2d", help="Frames, then a biLSTM; or a convolution in space and time."
+    )
     parser.add_argument("--num_frames", type=int, default=10, help="Frames per clip.")
     parser.add_argument("--max_train_steps", type=int, default=2400)
     parser.add_argument("--train_batch_size", type=int, default=16)
@@ -50,6 +58,8 @@ def parse_args(argv=None):
     parser.add_argument(
         "--brightness", type=float, default=0.1, help="Augmentation: how much brighter or darker, at most."
     )
+    parser.add_argument("--blur", type=float, default=BLUR, help="Augmentation: pixels of blur, at most.")
+    parser.add_argument("--noise", type=float, default=NOISE, help="Augmentation: spread of the noise, at most.")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(argv)
     check(parser, args)
@@ -59,8 +69,8 @@ def parse_args(argv=None):
 
 def augment(clips: torch.Tensor, args, rng: np.random.Generator) -> torch.Tensor:
     """
-    Clips `(B, N, C, H, W)` in [0, 1], each moved, zoomed, stretched and brightened as a whole. Never mirrored: left
-    and right are different actions.
+    Clips `(B, N, C, H, W)` in [0, 1], each moved, zoomed, stretched and brightened as a whole, then blurred and made
+    noisy as decoders do, half of them each. Never mirrored: left and right are different actions.
     """
     batch, num_frames, channels, height, width = clips.shape
 
@@ -75,7 +85,13 @@ def augment(clips: torch.Tensor, args, rng: np.random.Generator) -> torch.Tensor
     moved = F.grid_sample(clips.flatten(1, 2), grid, padding_mode="border", align_corners=False)
     moved = moved.view(batch, num_frames, channels, height, width)
     # The black around a depth recording stays black, as it does on the sensor.
-    return (moved * (1 + uniform(args.brightness, batch, 1, 1, 1, 1))).clamp(0, 1)
+    moved = (moved * (1 + uniform(args.brightness, batch, 1, 1, 1, 1))).clamp(0, 1)
+    if args.blur:
+        moved = blurred(moved, uniform(args.blur, batch).clamp_min(0))
+    if args.noise:
+        seed = torch.Generator().manual_seed(int(rng.integers(2**31)))
+        moved = noisy(moved, uniform(args.noise, batch).clamp_min(0), seed)
+    return moved
 
 
 def load_batch(clips: PreparedClips, positions, args) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
@@ -93,14 +109,24 @@ def load_batch(clips: PreparedClips, positions, args) -> tuple[torch.Tensor, dic
     return torch.stack(frames).float() / 255, labels
 
 
-def measure(judge: ClipJudge, clips: PreparedClips, num_frames: int) -> dict[str, list[float]]:
-    """Accuracy on real clips, per factor and all together, as [share, low, high, n]."""
+def measure(judge: ClipJudge, clips: PreparedClips, args) -> dict[str, dict[str, list[float]]]:
+    """
+    Accuracy on real clips, on the same ones blurred and with noise: per factor and all together, as
+    [share, low, high, n].
+    """
     every = [clips[index] for index in range(len(clips))]
-    told = judge.predict(evenly_spaced(every, num_frames).float() / 255)
-    right = {
-        factor: probabilities.argmax(-1).numpy() == np.array([clip[factor] for clip in every])
-        for factor, probabilities in told.items()
+    frames = evenly_spaced(every, args.num_frames).float() / 255
+    seen = {
+        "real": frames,
+        "blurred": blurred(frames, torch.full((len(frames),), BLUR)),
+        "noisy": noisy(frames, torch.full((len(frames),), NOISE), torch.Generator().manual_seed(args.seed)),
     }
+    truth = {factor: np.array([clip[factor] for clip in every]) for factor in args.factors}
+    return {name: accuracy(judge.predict(each), truth) for name, each in seen.items()}
+
+
+def accuracy(told: dict[str, torch.Tensor], truth: dict[str, np.ndarray]) -> dict[str, list[float]]:
+    right = {factor: told[factor].argmax(-1).numpy() == labels for factor, labels in truth.items()}
     right["joint"] = np.all(list(right.values()), axis=0)
     return {
         name: [float(each.mean()), *wilson_interval(int(each.sum()), len(each)), len(each)]
@@ -170,6 +196,8 @@ def main(argv=None) -> None:
             height,
             num_frames=args.num_frames,
             dataset=Path(args.dataset).name,
+            kind=args.kind,
+            **WIDTHS[args.kind],
         ).train()
     except ValueError as error:  # a factor of one class
         raise SystemExit(str(error)) from error
@@ -179,12 +207,12 @@ def main(argv=None) -> None:
         fit(judge, train, args)
     except KeyboardInterrupt:
         raise SystemExit("Interrupted: a judge is not resumed, and none was saved.") from None
-    accuracy = {split: measure(judge, sets[split], args.num_frames) for split in ("validation", "test")}
-    judge.register_to_config(test_accuracy=accuracy["test"])
+    halve(judge)
+    found = {split: measure(judge, sets[split], args) for split in ("validation", "test")}
+    judge.register_to_config(**{name: found["test"][what] for name, what in IN_CONFIG.items()})
     report = {
         "seconds": round(time.monotonic() - start, 1),
-        "accuracy": accuracy["test"],
-        "validation_accuracy": accuracy["validation"],
+        **found,
         "arguments": vars(args) | {"output_dir": "", "dataset": Path(args.dataset).name},
     }
     try:
@@ -195,8 +223,9 @@ def main(argv=None) -> None:
         ) from error
     if held:
         held.close()
-    of_validation = [f"{name} {100 * share:.1f} %" for name, (share, *_) in accuracy["validation"].items()]
-    print(f"on {len(sets['validation'])} validation clips: {', '.join(of_validation)}")
+    for what, accuracies in found["validation"].items():
+        each = ", ".join(f"{factor} {shown(one)}" for factor, one in accuracies.items())
+        print(f"on {len(sets['validation'])} {what} validation clips: {each}")
     print(judge.describe())
 
 
@@ -213,8 +242,11 @@ def fit(judge: ClipJudge, train: PreparedClips, args) -> None:
     bar = tqdm(range(args.max_train_steps))
     for step in bar:
         clips, labels = load_batch(train, next(batches), args)
-        logits = judge(augment(clips, args, rng))
-        loss = sum(F.cross_entropy(logits[factor], labels[factor], label_smoothing=0.1) for factor in args.factors)
+        with torch.autocast("cpu", torch.bfloat16, enabled=torch.cpu._is_avx512_bf16_supported()):
+            logits = judge(augment(clips, args, rng))
+        loss = sum(
+            F.cross_entropy(logits[factor].float(), labels[factor], label_smoothing=0.1) for factor in args.factors
+        )
         refuse_broken(f"The loss at step {step + 1}", [loss])
         loss.backward()
         optimizer.step()
@@ -224,8 +256,13 @@ def fit(judge: ClipJudge, train: PreparedClips, args) -> None:
         bar.set_postfix(loss=f"{loss.item():.3f}")
     ema.copy_to(judge.parameters())
     positions = iter(ResumableBatchSampler(len(train), args.train_batch_size, args.seed + 1))
-    settle_batch_norm(judge, lambda number: judge(load_batch(train, next(positions), args)[0]))
+    settle_batch_norm(judge, lambda number: judge(augment(load_batch(train, next(positions), args)[0], args, rng)))
     refuse_broken("What the judge learned", judge.state_dict().values())
+
+
+def halve(judge: ClipJudge) -> None:
+    """Rounds what it learned to the half precision it is saved in, so that what is measured is what is saved."""
+    judge.half().float()
 
 
 def refuse_broken(what: str, tensors) -> None:
@@ -236,7 +273,7 @@ def refuse_broken(what: str, tensors) -> None:
 def save(judge: ClipJudge, report: dict, output_dir: Path) -> None:
     """Whole or not at all: config.json, without which a folder is no judge, is moved in last."""
     with tempfile.TemporaryDirectory(prefix=".saving-", dir=output_dir) as scratch:
-        judge.save_pretrained(scratch)
+        judge.half().save_pretrained(scratch)
         (Path(scratch) / "training.json").write_text(json.dumps(report, indent=2, default=str) + "\n")
         for path in sorted(Path(scratch).iterdir(), key=lambda path: path.name == "config.json"):
             path.replace(output_dir / path.name)

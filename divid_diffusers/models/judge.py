@@ -3,26 +3,48 @@
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
-from einops import rearrange
 from torch import nn
 
 from .modeling_utils import StrictLoadingMixin
 from .offloading import input_device, reads_weights
 
 
-LAYERS_PER_LEVEL = 6  # two of convolution, normalisation and ReLU
+KINDS = ("2d", "3d")
+# Of convolution, normalisation and ReLU: two of each or, in space and time, where one costs as much, one.
+LAYERS_PER_LEVEL = {"2d": 6, "3d": 3}
+
+
+class SpaceTimeNorm(nn.BatchNorm2d):
+    """BatchNorm of maps `(B, C, N, H, W)`; one of images, so that whatever looks after those looks after it."""
+
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        return super().forward(maps.flatten(2, 3)).view_as(maps)
+
+
+def encoder_layers(kind: str, in_channels: int, widths: tuple[int, ...]) -> list[nn.Module]:
+    layers, channels = [], in_channels if kind == "3d" else 2 * in_channels
+    for width in widths:
+        if kind == "3d":
+            layers += [nn.Conv3d(channels, width, 3, stride=(1, 2, 2), padding=1), SpaceTimeNorm(width), nn.ReLU()]
+        else:
+            layers += [nn.Conv2d(channels, width, 3, stride=2, padding=1), nn.BatchNorm2d(width), nn.ReLU()]
+            layers += [nn.Conv2d(width, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU()]
+        channels = width
+    return layers
 
 
 class ClipJudge(StrictLoadingMixin, ModelMixin, ConfigMixin):
     r"""
-    A frame encoder, a biLSTM over its features, and one head per factor:
+    Of the kind `"2d"`, a frame encoder and a biLSTM over its features; of the kind `"3d"`, which sees motion in pixels
+    and is to be asked beside the other, a convolution in space and time. Then one head per factor:
 
-        f_i = CNN(x_i, x_i - x_1),   h = biLSTM(f_1 .. f_N),   logits_k = MLP_k([mean_i h_i ; mean_i f_i])
+        f_i = CNN(x_i, x_i - x_1),        h = biLSTM(f_1 .. f_N),   logits_k = MLP_k([mean_i h_i ; mean_i f_i])    2d
+        f_1 .. f_N = CNN3D(x_1 .. x_N),                             logits_k = MLP_k([max_i f_i ; mean_i f_i])     3d
 
     The frame difference is given because motions that differ little in pixels differ clearly in it (our choice). The
-    shape is that of the field's judges (Bai et al. 2021, C-DSVAE, arXiv:2110.12091, experiments); it is trained on
-    real training clips only, and carries its accuracy on real held-out clips in its config, without which a score it
-    gives means little.
+    shape of the first is that of the field's judges (Bai et al. 2021, C-DSVAE, arXiv:2110.12091, experiments). A judge
+    is trained on real training clips only, and carries its accuracy on real held-out clips in its config, without
+    which a score it gives means little.
 
     ```python
     import torch
@@ -37,13 +59,19 @@ class ClipJudge(StrictLoadingMixin, ModelMixin, ConfigMixin):
     Args:
         factors (`dict[str, list[str]]`): for every factor the names of its classes, in the order of the labels.
         in_channels, sample_size (`int`): of a frame.
-        block_out_channels (`tuple[int]`): width of each level of the frame encoder; each halves the resolution.
-        lstm_hidden_dim (`int`): per direction.
+        block_out_channels (`tuple[int]`): width of each level of the encoder; each halves the resolution.
+        lstm_hidden_dim (`int`): per direction; of no use in the kind `"3d"`.
         dropout (`float`): before the heads.
         num_frames (`int`): frames per clip it was trained on.
         dataset (`str`): name of the set it was trained on.
         test_accuracy (`dict`): filled by `training/train_judge.py`: for every factor, and for all together ("joint"),
             accuracy on real held-out clips as [share, low, high, n].
+        blurred_accuracy, noisy_accuracy (`dict`): the same on those clips as decoders would blur them, or leave noise
+            in them.
+        kind (`str`): `"2d"` or `"3d"`.
+
+    Raises:
+        ValueError: another `kind`, or a factor without a choice.
     """
 
     _no_split_modules = []
@@ -60,22 +88,25 @@ class ClipJudge(StrictLoadingMixin, ModelMixin, ConfigMixin):
         num_frames: int = 10,
         dataset: str = "",
         test_accuracy: dict | None = None,
+        blurred_accuracy: dict | None = None,
+        noisy_accuracy: dict | None = None,
+        kind: str = "2d",
     ):
         super().__init__()
+        if kind not in KINDS:
+            raise ValueError(f"There is no judge of the kind {kind!r}: choose one of {', '.join(KINDS)}.")
         if not factors or any(len(names) < 2 for names in factors.values()):
             raise ValueError(f"A judge needs factors of at least two classes each, but was given {factors}.")
-        layers, channels = [], 2 * in_channels
-        for width in block_out_channels:
-            layers += [nn.Conv2d(channels, width, 3, stride=2, padding=1), nn.BatchNorm2d(width), nn.ReLU()]
-            layers += [nn.Conv2d(width, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU()]
-            channels = width
-        self.frame_encoder = nn.Sequential(*layers)
+        self.frame_encoder = nn.Sequential(*encoder_layers(kind, in_channels, block_out_channels))
+        channels = block_out_channels[-1]
         side = sample_size
         for _ in block_out_channels:
             side = (side + 1) // 2
         self.frame_proj = nn.Sequential(nn.Flatten(), nn.Linear(channels * side**2, channels), nn.ReLU())
-        self.lstm = nn.LSTM(channels, lstm_hidden_dim, batch_first=True, bidirectional=True)
-        width = 2 * lstm_hidden_dim + channels
+        width = 2 * channels
+        if kind == "2d":
+            self.lstm = nn.LSTM(channels, lstm_hidden_dim, batch_first=True, bidirectional=True)
+            width = 2 * lstm_hidden_dim + channels
         self.heads = nn.ModuleDict(
             {
                 factor: nn.Sequential(
@@ -99,22 +130,22 @@ class ClipJudge(StrictLoadingMixin, ModelMixin, ConfigMixin):
                 f"{size}), but got "
                 f"{tuple(clips.shape)}: is it a judge of another data set?"
             )
-        batch = clips.shape[0]
-        clips = clips.to(self.dtype)
-        frames = rearrange(torch.cat([clips, clips - clips[:, :1]], dim=2), "b n c h w -> (b n) c h w")
-        features = rearrange(self.frame_proj(self.frame_encoder(frames)), "(b n) f -> b n f", b=batch)
-        hidden, _ = self.lstm(features)
-        summary = torch.cat([hidden.mean(dim=1), features.mean(dim=1)], dim=-1)
+        *_, last = self._maps(clips.to(self.dtype))
+        features = self.frame_proj(last.flatten(0, 1)).unflatten(0, clips.shape[:2])
+        if self.config.kind == "2d":
+            summary = self.lstm(features)[0].mean(dim=1)
+        else:
+            summary = features.amax(dim=1)
+        summary = torch.cat([summary, features.mean(dim=1)], dim=-1)
         return {factor: head(summary) for factor, head in self.heads.items()}
 
     @reads_weights
     def feature_maps(self, frames: torch.Tensor) -> list[torch.Tensor]:
         """
-        The frame encoder's maps `(N, C_l, H_l, W_l)`, one per level, of one clip's frames `(N, C, H, W)` in [0, 1]:
-        what [`perceptual_distance`] compares clips in, by a network that knows this very domain.
+        The encoder's maps `(N, C_l, H_l, W_l)`, one per level, of one clip's frames `(N, C, H, W)` in [0, 1]: what
+        [`perceptual_distance`] compares clips in, by a network that knows this very domain.
         """
-        frames = frames.to(input_device(self), self.dtype)
-        return self._maps(torch.cat([frames, frames - frames[:1]], dim=1))
+        return [each[0] for each in self._maps(frames[None].to(input_device(self), self.dtype))]
 
     @torch.no_grad()
     @reads_weights
@@ -125,18 +156,22 @@ class ClipJudge(StrictLoadingMixin, ModelMixin, ConfigMixin):
         should not depend on.
         """
         self.eval()
-        clips = clips.to(input_device(self), self.dtype)
-        frames = rearrange(torch.cat([clips, clips - clips[:, :1]], dim=2), "b n c h w -> (b n) c h w")
-        maps = [each.flatten(2) for each in self._maps(frames)]
-        statistics = [part for each in maps for part in (each.mean(dim=2), each.std(dim=2, correction=0))]
-        return torch.cat(statistics, dim=1).unflatten(0, clips.shape[:2]).mean(dim=1).float().cpu()
+        maps = [each.flatten(3) for each in self._maps(clips.to(input_device(self), self.dtype))]
+        statistics = [part for each in maps for part in (each.mean(dim=3), each.std(dim=3, correction=0))]
+        return torch.cat(statistics, dim=2).mean(dim=1).float().cpu()
 
-    def _maps(self, features: torch.Tensor) -> list[torch.Tensor]:
+    def _maps(self, clips: torch.Tensor) -> list[torch.Tensor]:
+        """After each level, `(B, N, C_l, H_l, W_l)`."""
+        if self.config.kind == "3d":
+            features = clips.transpose(1, 2)
+        else:
+            features = torch.cat([clips, clips - clips[:, :1]], dim=2).flatten(0, 1)
         maps = []
         for number, layer in enumerate(self.frame_encoder, start=1):
             features = layer(features)
-            if number % LAYERS_PER_LEVEL == 0:
-                maps.append(features)
+            if number % LAYERS_PER_LEVEL[self.config.kind] == 0:
+                is_clip = features.ndim == 5
+                maps.append(features.transpose(1, 2) if is_clip else features.unflatten(0, clips.shape[:2]))
         return maps
 
     @torch.no_grad()
@@ -147,12 +182,20 @@ class ClipJudge(StrictLoadingMixin, ModelMixin, ConfigMixin):
         return {factor: torch.cat([part[factor] for part in parts]).softmax(-1).float().cpu() for factor in self.heads}
 
     def describe(self) -> str:
-        """What to print beside every score it gives: its accuracy on real held-out clips."""
+        """What to print beside every score it gives: its accuracy on real held-out clips, as they are and degraded."""
         accuracy = self.config.test_accuracy or {}
         if not accuracy:
             return "judge of unknown accuracy"
-        parts = [
-            f"{name} {100 * s:.1f} % [{100 * lo:.1f}, {100 * hi:.1f}]" for name, (s, lo, hi, _) in accuracy.items()
+        parts = [f"{name} {shown(each)}" for name, each in accuracy.items()]
+        parts += [
+            f"all {what} {shown(found['joint'])}"
+            for what, found in (("if blurred", self.config.blurred_accuracy), ("if noisy", self.config.noisy_accuracy))
+            if found
         ]
         n = next(iter(accuracy.values()))[3]
         return f"judge of {self.config.dataset}, on {n} real held-out clips: " + ", ".join(parts)
+
+
+def shown(accuracy: list[float]) -> str:
+    share, low, high = (100 * each for each in accuracy[:3])
+    return f"{share:.1f} % [{low:.1f}, {high:.1f}]"

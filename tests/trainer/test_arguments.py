@@ -162,7 +162,7 @@ def test_every_number_that_a_trainer_takes_has_a_rule(monkeypatch):
 JUDGE = ["--dataset=clips", "--output_dir=judge"]
 
 
-@pytest.mark.parametrize("flag", ["learning_rate=nan", "zoom=0.9", "brightness=2", "shift=-1", "seed=-1"])
+@pytest.mark.parametrize("flag", ["learning_rate=nan", "zoom=0.9", "brightness=2", "shift=-1", "blur=-1", "seed=-1"])
 def test_the_judge_is_checked_by_the_same_rules(flag, capsys):
     with pytest.raises(SystemExit):
         train_judge.parse_args([*JUDGE, f"--{flag}"])

@@ -23,8 +23,17 @@ def draw(clip: preparation.Clip) -> np.ndarray:
     return frames
 
 
-@pytest.fixture
-def dataset(tmp_path):
+def draw_stripes(clip: preparation.Clip) -> np.ndarray:
+    """The dim wear fine stripes, which a blur takes away; what is left of the difference is 8 grey levels in 255."""
+    dim = clip.labels["identity"] == "dim"
+    frames = np.full((6, 16, 16, 1), 120 if dim else 128, np.uint8)
+    if dim:
+        frames[:, :, ::2] += 100
+        frames[:, :, 1::2] -= 100
+    return frames
+
+
+def prepared(folder, draw):
     clips = [
         preparation.Clip(
             f"c{i}", "drawn", "test" if i % 4 == 3 else "train",
@@ -34,8 +43,13 @@ def dataset(tmp_path):
     ]  # fmt: skip
     labels = {"identity": IDENTITIES, "action": ACTIONS, "coin": ["0", "1"]}
     plan = preparation.Plan(clips, functools.partial(draw), (16, 16, 1), labels, "every fourth")
-    preparation.prepare(plan, tmp_path / "bars")
-    return tmp_path / "bars"
+    preparation.prepare(plan, folder)
+    return folder
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    return prepared(tmp_path / "bars", draw)
 
 
 def run(dataset, target, *flags):
@@ -52,18 +66,31 @@ def run(dataset, target, *flags):
     return ClipJudge.from_pretrained(target)
 
 
-def test_what_can_be_seen_is_learned_and_measured_on_held_out_clips(dataset, tmp_path, capsys):
-    judge = run(dataset, tmp_path / "judge", "--max_train_steps=60", "--brightness=0.05")
+@pytest.mark.parametrize("kind", ["2d", "3d"])
+def test_what_can_be_seen_is_learned_and_measured_on_held_out_clips(dataset, tmp_path, capsys, kind):
+    judge = run(dataset, tmp_path / "judge", "--max_train_steps=60", "--brightness=0.05", f"--kind={kind}")
     accuracy = judge.config.test_accuracy
     assert accuracy["identity"][0] == accuracy["action"][0] == accuracy["joint"][0] == 1 and accuracy["joint"][3] == 16
     assert accuracy["joint"][1] < 0.85, "sixteen clips are no proof"
     printed = capsys.readouterr().out
     assert "judge of bars, on 16 real held-out clips: identity 100.0 %" in printed
+    assert "5 of 48 training clips take their place" in printed
     report = json.loads((tmp_path / "judge" / "training.json").read_text())
-    assert report["accuracy"]["joint"][3] == 16 and report["validation_accuracy"]["joint"][3] == 5
-    assert (
-        "5 of 48 training clips take their place" in printed and "on 5 validation clips: identity 100.0 %" in printed
-    )
+    for what, name in (("real", "test_accuracy"), ("blurred", "blurred_accuracy"), ("noisy", "noisy_accuracy")):
+        assert report["test"][what] == judge.config[name] and judge.config[name]["joint"][3] == 16
+        assert report["validation"][what]["joint"][3] == 5 and f"on 5 {what} validation clips: identity " in printed
+    assert judge.config.kind == kind
+
+
+def test_a_judge_trained_on_blur_does_not_lose_to_blur(tmp_path, monkeypatch):
+    monkeypatch.setitem(train_judge.WIDTHS, "2d", {"block_out_channels": (8, 16)})
+    dataset = prepared(tmp_path / "stripes", draw_stripes)
+    # moved by part of a pixel, stripes would blur of themselves
+    flags = ("--factors=identity", "--max_train_steps=60", "--brightness=0", "--zoom=0", "--shift=0", "--noise=0")
+    plain = run(dataset, tmp_path / "plain", "--blur=0", *flags).config
+    trained = run(dataset, tmp_path / "trained", "--blur=1.5", *flags).config
+    assert plain.test_accuracy["identity"][0] == trained.test_accuracy["identity"][0] == 1
+    assert plain.blurred_accuracy["identity"][0] < 0.7 < 0.9 < trained.blurred_accuracy["identity"][0]
 
 
 def test_the_same_seed_gives_the_same_judge(dataset, tmp_path):

@@ -70,6 +70,8 @@ RULES: dict[str, Rule] = {
     "shift": at_least(0),
     "zoom": (lambda value: 0 <= value < 0.7, "it must be at least 0 and below 0.7, where a clip could vanish"),
     "brightness": within(0, 1),
+    "blur": at_least(0),
+    "noise": within(0, 1),
 }
 
 
