@@ -91,6 +91,21 @@ def test_a_run_of_a_minute_that_is_cut_goes_on_where_its_time_was(tmp_path, monk
     assert longer.steps[0] == 10 and steps(tmp_path / "cut")[-1] == 20
 
 
+def test_pictures_are_drawn_by_the_clock_where_no_steps_are_given(tmp_path, monkeypatch):
+    figures_without_a_model(monkeypatch)
+    clock = Clock(monkeypatch)
+    run(tmp_path, loss=clock.tick, max_train_steps=45, validation_steps=None)
+    lines = (tmp_path / "validation/figures.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [10, 20, 40, 45]
+
+
+def test_the_first_loss_is_told_at_once_and_the_time_that_is_left_with_it(tmp_path, monkeypatch, capsys):
+    clock = Clock(monkeypatch)
+    run(tmp_path, loss=clock.tick, logging_steps=50, **MINUTE)
+    printed = capsys.readouterr().err
+    assert "1/10 [" in printed and "loss=" in printed.split("2/10")[0]
+
+
 def test_a_run_without_a_length_is_given_one_and_keeps_it_when_it_goes_on(tmp_path, monkeypatch, caplog):
     clock = Clock(monkeypatch)
     monkeypatch.setattr("trainer.length.LONGEST", 1)

@@ -33,6 +33,7 @@ from split import split_faults
 from tqdm.auto import tqdm
 
 from divid_diffusers.clips.writing import written_whole
+from divid_diffusers.data.allowance import what_it_allows
 from divid_diffusers.data.prepared import clip_features, clips_to_arrow
 
 
@@ -328,6 +329,8 @@ def finish(plan: Plan, portions, work: Path, output_dir: Path, fingerprint: str,
     report["split_faults"] = [
         fault for split in SPLITS[1:] for fault in split_faults(rows.get("train", []), rows.get(split, []), split)
     ]
+    people = {row["identity"] for row in rows.get("train", [])} if "identity" in plan.labels else None
+    report["training"] = what_it_allows(len(rows.get("train", [])), None if people is None else len(people))
     whole = work / "whole"
     shutil.rmtree(whole, ignore_errors=True)
     datasets.disable_progress_bars()
@@ -356,6 +359,7 @@ def print_summary(report: dict) -> None:
     for name, count in report["classes"].items():
         print(f"  {name}: {count} classes")
     print(f"  split: {report['split_rule']}")
+    print(f"  training: {report['training']}")
     rate = total / max(report["seconds"], 0.1)
     print(f"  {report['seconds']} s, {rate:.1f} clips/s, peak memory of the largest process {peak / 2**20:.0f} MiB")
     for fault in report["split_faults"]:

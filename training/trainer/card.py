@@ -103,11 +103,15 @@ def run_facts(args, progress, processes: int, figures: dict[str, float]) -> dict
         "minutes": f"{progress.seconds / 60:.0f}",
         "cpu_minutes": f"{progress.cpu_seconds / 60:.0f}",
         "processes": str(processes),
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU",
+        "device": device_name(),
         "command": args.command,
         "held_out": f"{clips} held-out clip{'s' * (clips != 1)}",
         "figures": f"| figure | value |\n|---|---|\n{rows}" if rows else "",
     }
+
+
+def device_name() -> str:
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
 
 
 def is_local(args) -> bool:

@@ -104,7 +104,11 @@ def add_output_flags(parser: argparse.ArgumentParser, output_dir: str) -> argpar
     out.add_argument(
         "--resume_from_checkpoint", help='A checkpoint folder, or "latest". What is not given is then as it was.'
     )
-    out.add_argument("--validation_steps", type=int, default=1000, help="Steps between validation pictures; 0: none.")
+    out.add_argument(
+        "--validation_steps",
+        type=int,
+        help="Steps between validation pictures; 0: none. Default: the first after a minute, then ever rarer.",
+    )
     out.add_argument("--num_validation_clips", type=int, default=6)
     out.add_argument(
         "--license", help="Of the weights, for the model card, such as apache-2.0; default: none is claimed."

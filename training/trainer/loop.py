@@ -19,8 +19,10 @@ from divid_diffusers.data.sampling import ResumableBatchSampler, SampledClips
 from . import checkpoints
 from .batch_norm import settle_batch_norm
 from .clips import fingerprint, some_clips, to_model_range
+from .first_lines import first_lines
 from .flags import flags_of, flags_shown
 from .length import Length
+from .pictures import Pictures
 from .progress import Progress
 from .recipe import BatchPosition, Recipe
 from .reporting import Meter, averaged, forget_later, report_validation
@@ -79,8 +81,11 @@ def train(accelerator: Accelerator, recipe: Recipe, train_clips: Sequence, held_
     )
     validation_clips = some_clips(held_out_clips, args, args.num_validation_clips).to(accelerator.device)
     meter = Meter(accelerator)
+    for line in first_lines(accelerator, recipe.module, train_clips, held_out_clips, args):
+        logger.info(line)
     last_time, last_cpu_time = time.monotonic(), time.process_time()
     bar = tqdm(total=args.max_train_steps, initial=progress.step, disable=not accelerator.is_local_main_process)
+    pictures, first_step = Pictures(args.validation_steps, progress), progress.step + 1
 
     def settle(module: torch.nn.Module) -> None:
         """Statistics of BatchNorm for averaged weights, on training clips."""
@@ -95,11 +100,13 @@ def train(accelerator: Accelerator, recipe: Recipe, train_clips: Sequence, held_
         settle_batch_norm(module, forward)
 
     def validate() -> None:
+        start = time.monotonic()
         with averaged(ema, accelerator.unwrap_model(model), settle) as module, torch.no_grad():
             figures.clear()
             figures.update(
                 report_validation(accelerator, recipe.pipeline(module), validation_clips, args, progress.step)
             )
+        pictures.drawn(progress, time.monotonic() - start)
 
     def save_checkpoint(clips: torch.Tensor, position: BatchPosition) -> None:
         """
@@ -152,13 +159,14 @@ def train(accelerator: Accelerator, recipe: Recipe, train_clips: Sequence, held_
             about["flags"] = flags_of(args)
             logger.info(sentence)
         lr_scheduler.step()
+        bar.total = round(progress.step / share_done(args, progress))  # in minutes it is known by and by
         bar.update()
 
-        if progress.step % args.logging_steps == 0:
+        if progress.step % args.logging_steps == 0 or progress.step == first_step:
             values = meter.result() | {"lr": lr_scheduler.get_last_lr()[0]}
             accelerator.log(values, step=progress.step)
             bar.set_postfix(loss=f"{values['loss']:.4f}")
-        if args.validation_steps and progress.step % args.validation_steps == 0 and accelerator.is_main_process:
+        if accelerator.is_main_process and pictures.due(progress):
             validate()
         if progress.step % args.checkpointing_steps == 0:
             save_checkpoint(clips, position)
@@ -167,7 +175,7 @@ def train(accelerator: Accelerator, recipe: Recipe, train_clips: Sequence, held_
     bar.close()
     accelerator.wait_for_everyone()
     interrupted = args.interruption.number
-    if args.validation_steps and not interrupted and accelerator.is_main_process:
+    if pictures.any and not interrupted and accelerator.is_main_process:
         if figures.get("step") != progress.step:
             validate()
     failure = None

@@ -40,6 +40,7 @@ def start(args) -> Accelerator:
     except (ValueError, ImportError) as error:  # a precision that this machine does not compute in
         raise SystemExit(f"--mixed_precision or --report_to does not work here: {error}") from error
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", level=logging.INFO)
+    logging.getLogger("accelerate").setLevel(logging.WARNING)  # it names each file of each checkpoint
     set_seed(args.seed)
     torch.set_flush_denormal(True)  # denormals slow a CPU down by an order of magnitude
     open_output_dir(accelerator, output_dir, args)
