@@ -30,6 +30,7 @@ from divid_diffusers.clips.writing import written_whole
 from divid_diffusers.data.prepared import load_clips
 from divid_diffusers.data.puppets import MOTIONS, Puppets
 from divid_diffusers.data.sampling import draw_clips, sample_frame_indices
+from divid_diffusers.flags import SEED, whole
 
 
 FILE, FOLDER = "space.json", "examples"
@@ -132,18 +133,15 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--name", required=True, help="Of the checkpoint, for people.")
     parser.add_argument("--domain", required=True, help='What it knows: "It knows ...", without the full stop.')
-    parser.add_argument("--num_clips", type=int, default=100, help="Held-out clips that are measured.")
+    parser.add_argument("--num_clips", type=whole(5), default=100, help="Held-out clips that are measured.")
     parser.add_argument(
-        "--num_examples", type=int, default=0,
+        "--num_examples", type=whole(0, MAX_EXAMPLES), default=0,
         help=f"Held-out clips that are copied into {FOLDER}/, at most {MAX_EXAMPLES}: only those you may pass on.",
     )  # fmt: skip
-    parser.add_argument("--seed", type=int, default=0, help="Of the choice of clips.")
+    parser.add_argument("--seed", type=SEED, default=0, help="Of the choice of clips.")
     args = parser.parse_args(argv)
     if not (args.checkpoint / "model_index.json").is_file():
         parser.error(f"{args.checkpoint} is no folder of a pipeline: it has no model_index.json.")
-    for name, low, high in (("num_clips", 5, math.inf), ("num_examples", 0, MAX_EXAMPLES), ("seed", 0, math.inf)):
-        if not low <= getattr(args, name) <= high:
-            parser.error(f"--{name} is {getattr(args, name)}: it must be at least {low} and at most {high}.")
     if args.num_examples and any((args.checkpoint / FOLDER).glob("*")):
         parser.error(f"{args.checkpoint / FOLDER} is not empty: delete it, or leave out --num_examples to keep it.")
     return args

@@ -219,9 +219,3 @@ def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "walk", closed)
     with pytest.raises(SystemExit, match="Cannot read the folder .*Permission denied.*change its permissions"):
         preparation.list_files(tmp_path)
-
-
-@pytest.mark.parametrize("text", ["-1", "4294967296", "x"])
-def test_a_seed_that_numpy_would_not_take_is_none(text):
-    with pytest.raises(ValueError):
-        preparation.seed(text)

@@ -382,8 +382,13 @@ def test_frames_of_different_sizes_and_endless_clips_are_skipped(tmp_path, monke
 BAD = {
     "--labels frames": "--labels must be different names, none of them frames",
     "--labels a a": "none of them twice",
+    "--size=0": "argument --size: '0' is not a whole number of at least 1.",
+    "--num_workers=-1": "argument --num_workers: '-1' is not a whole number",
+    "--seed=nan": "argument --seed: 'nan' is not a whole number",
     "--test_fraction=1": "--test_fraction must be between 0 and 1",
     "--fps=-1": "--fps must be positive",
+    "--test_fraction=nan": "--test_fraction must be between 0 and 1",
+    "--fps=nan": "--fps must be positive",
     "--fps=inf": "--fps must be positive",
     "--fps=0.001": "--fps must be positive, from 0.01",
 }

@@ -21,6 +21,7 @@ from divid_diffusers import DiViDPipeline
 from divid_diffusers.data.puppets import Puppets
 from divid_diffusers.evaluation.reconstruction import motion_error, psnr
 from divid_diffusers.evaluation.true_swap import PuppetTruth, score_true_swaps
+from divid_diffusers.flags import whole
 
 
 TRAINING = Path(__file__).parents[1] / "training"
@@ -39,8 +40,8 @@ def train(variant: str, steps: int, folder: Path) -> DiViDPipeline:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
-    parser.add_argument("--steps", type=int, default=800)
-    parser.add_argument("--num_test_clips", type=int, default=64)
+    parser.add_argument("--steps", type=whole(1), default=800)
+    parser.add_argument("--num_test_clips", type=whole(1), default=64)
     parser.add_argument(
         "variants", nargs="*", default=[""], help="After --: flags of train_divid.py, each variant in quotes."
     )

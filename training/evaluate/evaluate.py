@@ -34,6 +34,7 @@ from divid_diffusers.evaluation.protocol import PipelineDisentangler, load_model
 from divid_diffusers.evaluation.results_file import fingerprint, open_results, save_results
 from divid_diffusers.evaluation.swap_test import ordered_pairs
 from divid_diffusers.evaluation.true_swap import SkeletonTruth, SpritesTruth, true_clips
+from divid_diffusers.flags import SEED, whole
 from divid_diffusers.models.judge import ClipJudge
 
 
@@ -58,15 +59,17 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="Folder of results.json and of all that is drawn.")
     parser.add_argument("--sections", nargs="+", choices=SECTIONS, default=list(SECTIONS), metavar="SECTION")
     parser.add_argument("--dynamic_factors", nargs="+", default=["action"], help="Labels that are motion.")
-    parser.add_argument("--num_clips", type=int, default=0, help="Held-out clips, drawn with --seed; 0: all.")
-    parser.add_argument("--num_pairs", type=int, default=1000, help="Ordered pairs, drawn with --seed; 0: all.")
-    parser.add_argument("--num_probe_clips", type=int, default=1500, help="Training clips for the leakage probes.")
-    parser.add_argument("--num_frames", type=int, help="Frames per clip. Default: the judge's, or 10.")
-    parser.add_argument("--num_inference_steps", type=int, help="Default: each checkpoint's own.")
+    parser.add_argument("--num_clips", type=whole(0), default=0, help="Held-out clips, drawn with --seed; 0: all.")
+    parser.add_argument("--num_pairs", type=whole(0), default=1000, help="Ordered pairs, drawn with --seed; 0: all.")
+    parser.add_argument(
+        "--num_probe_clips", type=whole(1), default=1500, help="Training clips for the leakage probes."
+    )
+    parser.add_argument("--num_frames", type=whole(2), help="Frames per clip. Default: the judge's, or 10.")
+    parser.add_argument("--num_inference_steps", type=whole(1), help="Default: each checkpoint's own.")
     parser.add_argument("--skeletons", help="Skeleton.zip of UTD-MHAD, for the true swaps of that set.")
     parser.add_argument("--identity_model", help="Image model for label-free scores: a Hub name or a folder.")
     parser.add_argument("--motion_model", help="Video model for label-free scores: a Hub name or a folder.")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=SEED, default=0)
     args = parser.parse_args(argv)
     pairs = [model.partition("=") for model in args.models]
     named = all(re.fullmatch(r"\w[\w.-]*", name) and path for name, _, path in pairs)  # names become those of files
@@ -74,9 +77,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         parser.error(
             "--models takes NAME=PATH, every name once and of letters and digits, such as DiViD=outputs/divid."
         )
-    for name, least in {"num_clips": 0, "num_pairs": 0, "num_probe_clips": 1, "num_frames": 2, "seed": 0}.items():
-        if getattr(args, name) is not None and getattr(args, name) < least:
-            parser.error(f"--{name} is {getattr(args, name)}: it must be at least {least}.")
     args.models = {name: path for name, _, path in pairs}
     return args
 

@@ -18,6 +18,7 @@ from divid_diffusers.data.sampling import draw_clips, evenly_spaced
 from divid_diffusers.evaluation.protocol import load_model
 from divid_diffusers.evaluation.statistics import pigeonhole_interval
 from divid_diffusers.evaluation.swap_test import ordered_pairs
+from divid_diffusers.flags import SEED, whole
 from divid_diffusers.models.judge import ClipJudge
 
 
@@ -43,9 +44,9 @@ def main() -> None:
     parser.add_argument("--dataset", required=True)
     parser.add_argument("--judge", required=True)
     parser.add_argument("--dynamic_factors", nargs="+", default=["action"])
-    parser.add_argument("--num_pairs", type=int, default=1000)
-    parser.add_argument("--num_inference_steps", type=int)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--num_pairs", type=whole(1), default=1000)
+    parser.add_argument("--num_inference_steps", type=whole(1))
+    parser.add_argument("--seed", type=SEED, default=0)
     args = parser.parse_args()
     torch.set_flush_denormal(True)
     test, judge = load_clips(args.dataset, "test"), ClipJudge.from_pretrained(args.judge).eval()

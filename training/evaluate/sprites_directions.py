@@ -15,6 +15,7 @@ from divid_diffusers.data.prepared import load_clips
 from divid_diffusers.data.sampling import draw_clips, evenly_spaced
 from divid_diffusers.evaluation.protocol import load_model
 from divid_diffusers.evaluation.swap_test import ordered_pairs, share
+from divid_diffusers.flags import SEED, whole
 from divid_diffusers.models.judge import ClipJudge
 
 
@@ -27,10 +28,10 @@ def main() -> None:
     parser.add_argument("--model", required=True)
     parser.add_argument("--dataset", required=True)
     parser.add_argument("--judge", default="examples/judge-sprites")
-    parser.add_argument("--num_clips", type=int, default=100)
-    parser.add_argument("--num_pairs", type=int, default=320)
-    parser.add_argument("--num_inference_steps", type=int)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--num_clips", type=whole(1), default=100)
+    parser.add_argument("--num_pairs", type=whole(1), default=320)
+    parser.add_argument("--num_inference_steps", type=whole(1))
+    parser.add_argument("--seed", type=SEED, default=0)
     args = parser.parse_args()
     torch.set_flush_denormal(True)
     test = load_clips(args.dataset, "test")

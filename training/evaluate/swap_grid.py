@@ -16,6 +16,7 @@ from divid_diffusers import export_clip, load_clip
 from divid_diffusers.data.prepared import load_clips
 from divid_diffusers.data.sampling import evenly_spaced
 from divid_diffusers.evaluation.protocol import load_model
+from divid_diffusers.flags import SEED, whole
 
 
 CELL, LINE = 128, 4  # pixels
@@ -25,10 +26,10 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("--model", required=True, help="Any checkpoint of this package that was trained on that set.")
     parser.add_argument("--dataset", required=True, help="A folder that training/prepare/*.py wrote, with labels.")
-    parser.add_argument("--num_people", type=int, default=3, help="Rows.")
-    parser.add_argument("--num_motions", type=int, default=5, help="Columns.")
-    parser.add_argument("--num_frames", type=int, default=8, help="Of every clip, evenly spaced.")
-    parser.add_argument("--seed", type=int, default=0, help="Of the clips and of the noise.")
+    parser.add_argument("--num_people", type=whole(1), default=3, help="Rows.")
+    parser.add_argument("--num_motions", type=whole(1), default=5, help="Columns.")
+    parser.add_argument("--num_frames", type=whole(1), default=8, help="Of every clip, evenly spaced.")
+    parser.add_argument("--seed", type=SEED, default=0, help="Of the clips and of the noise.")
     parser.add_argument("--output", type=Path, default="outputs/swap_grid.gif")
     return parser.parse_args(argv)
 

@@ -11,6 +11,7 @@ from PIL import Image
 
 from divid_diffusers.data.prepared import load_clips
 from divid_diffusers.data.sampling import sample_frame_indices
+from divid_diffusers.flags import SEED, whole
 
 
 def contact_sheet(clips, num_clips: int, num_frames: int, seed: int, scale: int) -> Image.Image:
@@ -32,16 +33,16 @@ def main() -> None:
     parser.add_argument("dataset", help="A folder that training/prepare/*.py wrote.")
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--split", default="train")
-    parser.add_argument("--num_clips", type=int, default=8)
-    parser.add_argument("--num_frames", type=int, default=8)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--scale", type=int, default=1, help="Enlargement, by whole pixels.")
+    parser.add_argument("--num_clips", type=whole(1), default=8)
+    parser.add_argument("--num_frames", type=whole(1), default=8)
+    parser.add_argument("--seed", type=SEED, default=0)
+    parser.add_argument("--scale", type=whole(1), default=1, help="Enlargement, by whole pixels.")
     args = parser.parse_args()
     try:
         clips = load_clips(args.dataset, args.split)
-    except ValueError as error:
+        contact_sheet(clips, args.num_clips, args.num_frames, args.seed, args.scale).save(args.output, optimize=True)
+    except (ValueError, OSError) as error:
         raise SystemExit(str(error)) from error
-    contact_sheet(clips, args.num_clips, args.num_frames, args.seed, args.scale).save(args.output, optimize=True)
 
 
 if __name__ == "__main__":

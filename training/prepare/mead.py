@@ -32,6 +32,8 @@ from preparation import (
 )
 from split import hold_out_validation, num_test_clips, random_test_ids
 
+from divid_diffusers.flags import whole
+
 
 SEED = 0
 LAYOUT = "M003/video/front/angry/level_1/001.mp4"
@@ -42,7 +44,7 @@ CITATION = "Wang et al.: MEAD: A Large-scale Audio-visual Dataset for Emotional 
 def parse_args(argv=None):
     parser = parser_for(__doc__)
     parser.add_argument("--input", type=given_path, required=True, help="The folder that holds M003, W009, ...")
-    parser.add_argument("--size", type=int, default=64, help="Height and width of the frames.")
+    parser.add_argument("--size", type=whole(1), default=64, help="Height and width of the frames.")
     parser.add_argument("--subjects", nargs="+", help="Ids of the people, e.g. M003 W009; default: all there are.")
     parser.add_argument("--emotions", nargs="+", help="E.g. angry happy; default: all there are.")
     parser.add_argument(
@@ -50,13 +52,10 @@ def parse_args(argv=None):
     )
     parser.add_argument(
         "--num_test",
-        type=int,
+        type=whole(1),
         help="Clips kept for test, at random so that every person is seen in training; default: a tenth.",
     )
-    args = parser.parse_args(argv)
-    if args.size < 1:
-        parser.error("--size must be at least 1.")
-    return args
+    return parser.parse_args(argv)
 
 
 def main(argv=None) -> None:

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from preparation import Clip, Plan, given_path, list_files, parser_for, prepare, seed
+from preparation import Clip, Plan, given_path, list_files, parser_for, prepare
 from split import hold_out_validation, random_test_ids
 
 from divid_diffusers.clips.processor import ClipProcessor
@@ -37,6 +37,7 @@ from divid_diffusers.data.mhad import (
 )
 from divid_diffusers.data.mhad_skeleton import read_skeleton, render_skeleton
 from divid_diffusers.data.puppets import Appearance
+from divid_diffusers.flags import SEED, whole
 
 
 SUFFIXES = {"rgb": ("_color.avi",), "depth": ("_depth.mat", "_depth.npy"), "skeleton": ("_skeleton.mat",)}
@@ -51,12 +52,14 @@ def parse_args(argv=None):
     parser.add_argument(
         "--input", type=given_path, required=True, help="A zip file or a folder, searched with its subfolders."
     )
-    parser.add_argument("--size", type=int, default=64, help="Height and width of the frames; depth is always 64.")
+    parser.add_argument(
+        "--size", type=whole(1), default=64, help="Height and width of the frames; depth is always 64."
+    )
     parser.add_argument(
         "--crop", action="store_true", help="rgb: columns 156 to 492, squeezed to a square, as others do."
     )
     parser.add_argument(
-        "--num_people", type=int, default=32, help="skeleton: how many drawn people perform the motions."
+        "--num_people", type=whole(1), default=32, help="skeleton: how many drawn people perform the motions."
     )
     parser.add_argument(
         "--split",
@@ -65,13 +68,11 @@ def parse_args(argv=None):
         help="clip: --num_test clips at random, so that every person is seen in training. cross_subject: people 2, 4, "
         "6 and 8.",
     )
-    parser.add_argument("--num_test", type=int, default=NUM_TEST_CLIPS, help="Test clips of --split clip.")
-    parser.add_argument("--seed", type=seed, default=0, help="Of --split clip, and of who performs a skeleton.")
+    parser.add_argument("--num_test", type=whole(1), default=NUM_TEST_CLIPS, help="Test clips of --split clip.")
+    parser.add_argument("--seed", type=SEED, default=0, help="Of --split clip, and of who performs a skeleton.")
     args = parser.parse_args(argv)
     if args.modality == "depth" and args.size != 64:
         parser.error("--size is 64 for depth: its frames are prepared as the packed set is.")
-    if args.size < 1 or args.num_people < 1:
-        parser.error("--size and --num_people must be at least 1.")
     return args
 
 

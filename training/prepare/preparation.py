@@ -35,6 +35,7 @@ from tqdm.auto import tqdm
 from divid_diffusers.clips.writing import written_whole
 from divid_diffusers.data.allowance import what_it_allows
 from divid_diffusers.data.prepared import clip_features, clips_to_arrow
+from divid_diffusers.flags import whole
 
 
 VIDEO_SUFFIXES = (
@@ -107,21 +108,15 @@ def parser_for(doc: str) -> argparse.ArgumentParser:
         required=True,
         help="Where the set goes; open it with datasets.load_from_disk.",
     )
-    parser.add_argument("--num_workers", type=int, default=os.cpu_count(), help="Processes; default: one per core.")
+    parser.add_argument(
+        "--num_workers", type=whole(1), default=os.cpu_count(), help="Processes; default: one per core."
+    )
     return parser
 
 
 def given_path(text: str) -> Path:
     """Type of --input and --output_dir: no shell resolves `~` in --input=~/videos."""
     return Path(text).expanduser()
-
-
-def seed(text: str) -> int:
-    """Type of --seed: what `numpy.random.RandomState` takes."""
-    value = int(text)
-    if not 0 <= value < 2**32:
-        raise ValueError
-    return value
 
 
 def list_files(root: Path, repeated: list[str] | None = None) -> list[str]:

@@ -37,12 +37,12 @@ from preparation import (
     parser_for,
     prepare,
     reasons,
-    seed,
 )
 from split import hold_out_validation, num_test_clips, random_test_ids
 
 from divid_diffusers.clips.processor import ClipProcessor
 from divid_diffusers.clips.reading import FRAME_SUFFIXES, ClipFile, is_animation
+from divid_diffusers.flags import SEED, whole
 
 
 MAX_FRAMES = 10_000  # a clip is kept in memory whole
@@ -66,7 +66,7 @@ def parse_args(argv=None):
     parser.add_argument(
         "--labels", nargs="+", default=[], help="Names of the labels, e.g. identity action; default: none."
     )
-    parser.add_argument("--size", type=int, default=64, help="Height and width of the frames.")
+    parser.add_argument("--size", type=whole(1), default=64, help="Height and width of the frames.")
     parser.add_argument("--grey", action="store_true", help="One channel instead of RGB.")
     parser.add_argument(
         "--fps",
@@ -81,10 +81,8 @@ def parse_args(argv=None):
         "split already; "
         f"default: {TEST_FRACTION}.",
     )
-    parser.add_argument("--seed", type=seed, default=0, help="Of the split.")
+    parser.add_argument("--seed", type=SEED, default=0, help="Of the split.")
     args = parser.parse_args(argv)
-    if args.size < 1:
-        parser.error("--size must be at least 1.")
     if args.fps is not None and not 0.01 <= args.fps <= 1000:
         parser.error("--fps must be positive, from 0.01 to 1000.")
     if args.test_fraction is not None and not 0 < args.test_fraction < 1:
