@@ -160,11 +160,11 @@ def build() -> gr.Blocks:
                 concurrency_id="model", concurrency_limit=1, scroll_to_output=True,
             )  # fmt: skip
             stop.click(None, cancels=running, **QUIET)
-            # What another input answered is no answer to this one.
-            gr.on(
-                [each.change for each in [*inputs, *options]], lambda count=len(outputs): [None] * count if count > 1 else None,
-                None, outputs, cancels=running, **QUIET,
-            )  # fmt: skip
+            # What another input answered is no answer to this one. In the browser, and the request first: what a page
+            # does for one event it does in turn, so after a call of the server it would take back the next request.
+            changes = [each.change for each in [*inputs, *options]]
+            gr.on(changes, None, cancels=running, **QUIET)
+            gr.on(changes, None, None, outputs, js=f"() => {'[null, null]' if len(outputs) > 1 else 'null'}", **QUIET)
         demo.unload(endpoints.forget)
     demo.queue(max_size=QUEUE_SIZE, api_open=False, status_update_rate=UPDATE_SECONDS)  # no way past the queue
     predict_by_work(demo, PACE, endpoints.work)

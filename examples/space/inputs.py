@@ -81,19 +81,17 @@ def clip_input(label: str, tab: str, first: int | list[int], still: bool = False
             return endpoints.look([*(before or []), files[event.index]], spoken, request)
         return files[event.index], views[event.index]
 
-    checks = []
     sent = box.upload(
         look, box, [box, view], concurrency_id="reading", concurrency_limit=2, api_visibility="private",
     )  # fmt: skip
     if decoding.DOMAIN.least_snr is not None:
-        checks = [
-            sent.success(
-                recognise, [box, view], view, concurrency_id="model", concurrency_limit=1, show_progress="hidden",
-                api_visibility="private",
-            )
-        ]  # fmt: skip
-    thumbs.click(choose, box, [box, view], cancels=checks, **QUIET)
-    box.clear(lambda: None, None, view, cancels=checks, **QUIET)
+        check = sent.success(
+            recognise, [box, view], view, concurrency_id="model", concurrency_limit=1, show_progress="hidden",
+            api_visibility="private",
+        )  # fmt: skip
+        gr.on([thumbs.click, box.clear, box.delete], None, cancels=check, **QUIET)  # before what these do, see app.py
+    thumbs.click(choose, box, [box, view], **QUIET)
+    box.clear(None, None, view, js="() => null", **QUIET)
     if many:
-        box.delete(look, box, [box, view], cancels=checks, **QUIET)
+        box.delete(look, box, [box, view], **QUIET)
     return box

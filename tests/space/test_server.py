@@ -10,6 +10,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -111,6 +112,25 @@ def test_samples_under_use_via_api_run_as_they_stand(server, tmp_path, monkeypat
 
 def quietly(init, folder):
     return lambda self, *args, **kwargs: init(self, *args, verbose=False, download_files=str(folder), **kwargs)
+
+
+def test_a_change_first_takes_back_what_runs_and_asks_the_server_nothing(server):
+    """
+    A page does in turn what an event starts: whatever waited for the server before, or was taken back after it, would
+    be the visitor's next request.
+    """
+    with urllib.request.urlopen(f"{server.url}/config") as page:
+        config = json.loads(page.read())
+    started = defaultdict(list)
+    for dependency in config["dependencies"]:
+        for component, event in dependency["targets"]:
+            if event == "change":
+                started[component].append(dependency)
+    kinds = {component["id"]: component["type"] for component in config["components"]}
+    assert {kinds[component] for component in started} == {"file", "slider", "radio", "dropdown", "number"}
+    for dependencies in started.values():
+        assert next(each for each in dependencies if each["cancels"] or each["outputs"])["cancels"]
+        assert not any(each["backend_fn"] for each in dependencies)
 
 
 def test_links_to_anything_but_an_example_are_refused(server):
