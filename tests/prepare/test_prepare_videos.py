@@ -14,6 +14,8 @@ import unicodedata
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import videos
 from datasets import load_from_disk
@@ -68,7 +70,7 @@ def test_the_split_is_a_function_of_the_seed(folder, tmp_path):
     assert tests[0] == tests[1] != tests[2] and len(tests[0]) == 4
 
 
-@pytest.mark.parametrize("name", ["metadata.csv", "metadata.jsonl"])
+@pytest.mark.parametrize("name", ["metadata.csv", "metadata.jsonl", "metadata.parquet"])
 def test_labels_come_from_metadata_where_there_is_some(folder, tmp_path, name):
     listed = [
         ("ann/walk/1.mp4", "Ann", "x"),
@@ -81,7 +83,10 @@ def test_labels_come_from_metadata_where_there_is_some(folder, tmp_path, name):
         lines = ["file_name,identity,action", *(",".join(row.values()) for row in rows)]
     else:
         lines = [json.dumps(row) for row in rows]
-    (folder / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    if name.endswith("parquet"):
+        pq.write_table(pa.Table.from_pylist(rows), folder / name)
+    else:
+        (folder / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
     sets, kept, report = prepare(folder, tmp_path / "set", "--labels", "identity", "action", "--test_fraction=0.5")
     assert set(kept) == {"ann/walk/1.mp4", "bob/run/1.mp4"}
     assert sets["train"].features["action"].names == ["x", "y"]
@@ -414,6 +419,9 @@ def test_folders_that_cannot_work_are_refused(folder, tmp_path, monkeypatch):
         prepare(folder, tmp_path / "set", "--labels", "identity")
     (folder / "metadata.csv").write_bytes(b"file_name,identity\n\xff\xfe,x\n")
     with pytest.raises(SystemExit, match="metadata.csv cannot be read"):
+        prepare(folder, tmp_path / "set", "--labels", "identity")
+    (folder / "metadata.csv").rename(folder / "metadata.parquet")
+    with pytest.raises(SystemExit, match="metadata.parquet cannot be read"):
         prepare(folder, tmp_path / "set", "--labels", "identity")
 
     def closed(path, onerror, **_):

@@ -3,9 +3,9 @@
     python training/prepare/videos.py --input my_videos --output_dir data/mine
     python training/prepare/videos.py --input my_videos --output_dir data/mine --labels identity action
 
-Labels come from metadata.csv or metadata.jsonl files, if there are any (a column file_name with paths relative to the
-file's folder, and one column for each of --labels: the videofolder convention of `datasets`), else from the names of
-the folders:
+Labels come from metadata.csv, .jsonl or .parquet files, if there are any (a column file_name with paths relative to
+the file's folder, and one column for each of --labels: the videofolder convention of `datasets`), else from the names
+of the folders:
 
     my_videos/ann/walk/clip1.mp4      --labels identity action: identity "ann", action "walk"
 
@@ -26,6 +26,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from PIL import Image
 from preparation import (
     VIDEO_SUFFIXES,
@@ -46,7 +48,7 @@ from divid_diffusers.flags import SEED, whole
 
 
 MAX_FRAMES = 10_000  # a clip is kept in memory whole
-METADATA = ("metadata.csv", "metadata.jsonl")
+METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 COLUMN, SPLIT_COLUMN = "file_name", "split"
 SPLITS = {
     "train": "train",
@@ -163,11 +165,13 @@ def read_metadata(root: Path, clips: Iterable[str], labels: list[str]) -> tuple[
 
 def read_rows(file: Path) -> list[dict]:
     try:
+        if file.suffix == ".parquet":
+            return pq.ParquetFile(file).read().to_pylist()
         with open(file, encoding="utf-8-sig", newline="") as lines:
             if file.suffix == ".csv":
                 return list(csv.DictReader(lines))
             return [json.loads(line) for line in lines if line.strip()]
-    except (ValueError, csv.Error) as error:
+    except (ValueError, OSError, pa.ArrowException, csv.Error) as error:
         raise SystemExit(f"{file} cannot be read ({error}): is it UTF-8 and whole?") from error
 
 
