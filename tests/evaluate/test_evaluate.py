@@ -56,16 +56,17 @@ def folder(tmp_path_factory):
     accuracy = {"identity": [1.0, 0.7, 1.0, 8], "action": [1.0, 0.7, 1.0, 8], "joint": [1.0, 0.7, 1.0, 8]}
     judge = ClipJudge(LABELS, 1, SIZE, (4, 8), num_frames=4, dataset="bars", test_accuracy=accuracy)
     judge.save_pretrained(folder / "judge")
+    ClipJudge(LABELS, 1, SIZE, (4, 8), num_frames=4, dataset="bars", kind="3d").save_pretrained(folder / "judge-3d")
     tiny_pipeline(in_channels=1).save_pretrained(folder / "divid")
     SequentialVAEPipeline(tiny_baseline(in_channels=1)).save_pretrained(folder / "dbse")
     return folder
 
 
-def run(folder, out, *flags, models=("divid",), judge=True):
+def run(folder, out, *flags, models=("divid",), judges=("judge",)):
     names = [f"{name}={folder / name}" for name in models]
-    judge_flag = [f"--judge={folder / 'judge'}"] if judge else []
+    judge_flag = ["--judge", *(str(folder / judge) for judge in judges)] if judges else []
     evaluate.main(
-        ["--models", *names, f"--dataset={folder / 'bars'}", f"--out={out}", "--num_pairs=7", *judge_flag, *flags]
+        ["--models", *names, f"--dataset={folder / 'bars'}", f"--out={out}", *judge_flag, "--num_pairs=7", *flags]
     )
     return json.loads((out / "results.json").read_text())
 
@@ -73,7 +74,7 @@ def run(folder, out, *flags, models=("divid",), judge=True):
 @pytest.fixture(scope="module")
 def measured(folder, tmp_path_factory):
     out = tmp_path_factory.mktemp("results")
-    return out, run(folder, out, models=("divid", "dbse"))
+    return out, run(folder, out, models=("divid", "dbse"), judges=("judge", "judge-3d"))
 
 
 def test_every_section_is_measured_or_says_why_not(measured):
@@ -112,6 +113,27 @@ def test_floors_are_rows_of_every_swap_table(measured):
         row = model["sections"]["swap"]["result"]["swaps"]["different in both"]
         assert f"| {name} | {row['n']} | {report.share(row['joint'])} | " in text
     assert "too few people" in text and "nearest training clip" in text
+
+
+def test_every_other_judge_is_asked_for_the_same_swaps_and_named_with_its_agreement(measured):
+    out, results = measured
+    assert list(results["settings"]["other_judges"]) == ["judge-3d"]
+    text = (out / "tables.md").read_text()
+    assert "judge-3d: judge of unknown accuracy." in text and "| joint, judged by judge-3d | agreement |" in text
+    for model in results["models"].values():
+        swap = model["sections"]["swap"]["result"]
+        assert list(swap["other_judges"]) == ["judge-3d", "nearest training clip"]
+        other = swap["other_judges"]["judge-3d"]
+        assert other["swaps"]["all"]["n"] == 7 and other["real"]["n"] == 8
+        assert f"{100 * other['agreement'][0]:.1f}" in text
+
+
+def test_judges_of_one_table_name_the_same_and_have_names_of_their_own(folder, tmp_path):
+    ClipJudge({"identity": LABELS["identity"]}, 1, SIZE, (4,), num_frames=4).save_pretrained(folder / "judge-short")
+    with pytest.raises(SystemExit, match="first judge names action, and another does not"):
+        run(folder, tmp_path, judges=("judge", "judge-short"))
+    with pytest.raises(SystemExit, match="in folders of one name"):
+        run(folder, tmp_path, judges=("judge", "judge"))
 
 
 def test_the_figure_shows_donors_and_models(measured):
@@ -192,7 +214,7 @@ def test_clips_compared_with_each_other_are_the_same_and_no_first_of_a_sorted_li
 def test_few_pairs_of_many_have_many_donors():
     clips = torch.zeros(100, 2, 1, 1, 1)
     pairs = [(a, b) for a in range(100) for b in range(100) if a != b]
-    bench = sections.Bench([], [], clips, pairs, [], [], None, sections.NotMeasured(""), None, "", 0, None)
+    bench = sections.Bench([], [], clips, pairs, [], [], None, {}, sections.NotMeasured(""), None, "", 0, None)
     a, b = bench.some_pairs(200)
     assert len(set(a)) > 75 and len(set(b)) > 75 and bench.some_pairs(200) == (a, b)
 
@@ -223,7 +245,7 @@ def test_clips_of_one_identity_are_reconstructed_though_no_swap_can_change_it(fo
 
 
 def test_without_a_judge_nothing_is_named_but_clips_are_compared(folder, tmp_path):
-    sections = run(folder, tmp_path, "--sections", "swap", "reconstruction", models=("dbse",), judge=False)["models"][
+    sections = run(folder, tmp_path, "--sections", "swap", "reconstruction", models=("dbse",), judges=())["models"][
         "dbse"
     ]["sections"]
     assert "train_judge.py" in sections["swap"]["left_out"]

@@ -15,6 +15,7 @@ import platform
 import re
 import subprocess
 import time
+from collections.abc import Mapping
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -55,7 +56,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--split", choices=["validation", "test"], default="test", help="Which clips: to choose by, or to tell."
     )
-    parser.add_argument("--judge", help="What train_judge.py saved. Without it nothing is named, only compared.")
+    parser.add_argument(
+        "--judge",
+        nargs="+",
+        default=[],
+        metavar="JUDGE",
+        help="What train_judge.py saved: the first names everything, the others are asked for swaps too. Without one "
+        "nothing is named, only compared.",
+    )
     parser.add_argument("--out", type=Path, required=True, help="Folder of results.json and of all that is drawn.")
     parser.add_argument("--sections", nargs="+", choices=SECTIONS, default=list(SECTIONS), metavar="SECTION")
     parser.add_argument("--dynamic_factors", nargs="+", default=["action"], help="Labels that are motion.")
@@ -104,32 +112,26 @@ def open_bench(args) -> Bench:
     """
     if missing := [name for name in ("matplotlib", "sklearn") if find_spec(name) is None]:
         raise ImportError(f"Evaluation needs {' and '.join(missing)}: pip install 'divid_diffusers[data,eval]'.")
-    judge = ClipJudge.from_pretrained(args.judge).eval() if args.judge else None
+    judges = {Path(path).name: ClipJudge.from_pretrained(path).eval() for path in args.judge}
+    if len(judges) < len(args.judge):
+        raise ValueError("Two of the judges are in folders of one name: rename one, since tables name them so.")
+    judge = next(iter(judges.values()), None)
     train, test = open_sets(args)
     num_frames = args.num_frames or (judge.config.num_frames if judge else 10)
-    labels = getattr(test, "labels", {})
-    if judge is not None:
-        for factor, names in judge.config.factors.items():
-            if labels.get(factor) != list(names):
-                raise ValueError(
-                    f"The judge names {factor!r} as {list(names)[:3]}..., which is not what {args.dataset} has: it is "
-                    "the judge "
-                    f"of {judge.config.dataset or 'another set'}."
-                )
-        labels = judge.config.factors
+    labels = judge.config.factors if judge else getattr(test, "labels", {})
     items = draw_clips(test, args.num_clips or len(test), args.seed)
     clips = evenly_spaced(items, num_frames).float() / 255
     static = [name for name in labels if name not in args.dynamic_factors]
     dynamic = [name for name in labels if name in args.dynamic_factors]
-    if judge is not None:
-        if not static or not dynamic:
-            raise ValueError(
-                f"The judge names {', '.join(labels)}: swaps need one that is motion (--dynamic_factors) and one that "
-                "is not."
-            )
-        probabilities = judge.predict(clips[:1])
-        if not all(each.isfinite().all() for each in probabilities.values()):
+    for each in judges.values():
+        refuse_judge(each, labels, getattr(test, "labels", {}), args.dataset)
+        if not all(told.isfinite().all() for told in each.predict(clips[:1]).values()):
             raise ValueError("The judge gives NaN or infinity: was its training broken?")
+    if judge is not None and not (static and dynamic):
+        raise ValueError(
+            f"The judge names {', '.join(labels)}: swaps need one that is motion (--dynamic_factors) and one that is "
+            "not."
+        )
     try:
         truth = true_clips(test, num_frames, args.skeletons)
     except ValueError as error:
@@ -147,9 +149,21 @@ def open_bench(args) -> Bench:
     probed = draw_clips(range(len(train)), args.num_probe_clips, args.seed)
     return Bench(
         [cut(train[index], num_frames) for index in probed],
-        items, clips, pairs, static, dynamic, judge, truth, label_free,
+        items, clips, pairs, static, dynamic, judge, dict(list(judges.items())[1:]), truth, label_free,
         next(iter(args.models), ""), args.seed, args.out,
     )  # fmt: skip
+
+
+def refuse_judge(judge: ClipJudge, wanted: Mapping, has: Mapping, dataset: str) -> None:
+    """Raises ValueError for one that names other things than the set has, or than the first judge names."""
+    for factor, names in judge.config.factors.items():
+        if has.get(factor) != list(names):
+            raise ValueError(
+                f"The judge names {factor!r} as {list(names)[:3]}..., which is not what {dataset} has: it is the "
+                f"judge of {judge.config.dataset or 'another set'}."
+            )
+    if missing := [factor for factor in wanted if factor not in judge.config.factors]:
+        raise ValueError(f"The first judge names {', '.join(missing)}, and another does not: all of them must.")
 
 
 def revision() -> str:
@@ -175,7 +189,6 @@ def settings(args, bench: Bench) -> dict:
     What all figures of a file must have in common: names and numbers to show, and fingerprints of what is behind them.
     """
     names = ("split", "num_inference_steps", "num_probe_clips", "identity_model", "motion_model", "seed")
-    judge = bench.judge
     return {name: getattr(args, name) for name in names} | {
         "dataset": Path(args.dataset).name,
         "num_clips": len(bench.clips),
@@ -183,13 +196,8 @@ def settings(args, bench: Bench) -> dict:
         "num_frames": bench.clips.shape[1],
         "static_factors": bench.static_factors,
         "dynamic_factors": bench.dynamic_factors,
-        "judge": None
-        if judge is None
-        else {
-            "fingerprint": fingerprint(judge),
-            "accuracy": judge.config.test_accuracy,
-            "describe": judge.describe(),
-        },
+        "judge": None if bench.judge is None else about_judge(bench.judge),
+        "other_judges": {name: about_judge(judge) for name, judge in bench.other_judges.items()},
         "clips": fingerprint(bench.clips, map(labels_of, bench.items), bench.pairs),
         "training_clips": fingerprint(map(dict.items, bench.train)),
         "recordings": recordings(bench.true_clip),
@@ -198,6 +206,11 @@ def settings(args, bench: Bench) -> dict:
             *([getattr(each, "model", None), getattr(each, "processor", None)] for each in bench.label_free)
         ),
     }
+
+
+def about_judge(judge: ClipJudge) -> dict:
+    accuracy = judge.config.test_accuracy
+    return {"fingerprint": fingerprint(judge), "accuracy": accuracy, "describe": judge.describe()}
 
 
 def cut(clip: dict, num_frames: int) -> dict:

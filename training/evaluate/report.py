@@ -243,6 +243,7 @@ def write_report(folder: Path) -> str:
     results = json.loads((folder / "results.json").read_text())
     shared = results["settings"]
     judge = shared["judge"]["describe"] if shared["judge"] else "No judge"
+    others = "".join(f"{name}: {each['describe']}.\n" for name, each in shared.get("other_judges", {}).items())
     models = [
         [
             name,
@@ -259,7 +260,7 @@ def write_report(folder: Path) -> str:
 
 {counts}, seed {shared["seed"]}; accuracies in %, 95 % intervals.
 {judge[0].upper()}{judge[1:]}.
-
+{others}
 {table(["model", "parameters", "fingerprint"], models)}"""
     for heading, part in PARTS.items():
         if body := part(results):

@@ -50,6 +50,7 @@ class Bench:
         items (`list[dict]`): the held-out clips, and `clips` (`(B, N, C, H, W)` in [0, 1]) their evenly spaced frames.
         pairs: (static donor, dynamic donor) by place in `items`; none where there is one clip.
         judge: or None, which leaves the sections that need one out.
+        other_judges: asked for swaps as well, by name.
         model_with_floors: beside whose leakage that of raw pixels is measured: it is the same for all, and slow.
         true_clip: gives the true clip of any pair, or why it cannot.
         label_free: features of identity and of motion, if they were asked for.
@@ -62,6 +63,7 @@ class Bench:
     static_factors: list[str]
     dynamic_factors: list[str]
     judge: ClipJudge | None
+    other_judges: dict[str, ClipJudge]
     true_clip: TrueClips | NotMeasured
     label_free: tuple[Features, Features] | None
     model_with_floors: str
@@ -167,7 +169,8 @@ def swap(model: PipelineDisentangler, bench: Bench) -> dict:
         lambda batches: tqdm(batches, total=-(-(len(bench.pairs) + len(harder)) // BATCH), desc="swaps", unit="batch"),
         harder,
         [item["identity"] for item in bench.items] if "identity" in bench.items[0] else None,
-        {"nearest training clip": NearestClipJudge(bench.train_clips(), labels)},
+        {name: judge.predict for name, judge in bench.other_judges.items()}
+        | {"nearest training clip": NearestClipJudge(bench.train_clips(), labels)},
         bench.judge.texture,
     )
 
