@@ -41,7 +41,9 @@ def test_numbers_in_scientific_notation_are_numbers(tmp_path):
     assert parse_args(["--config", str(tmp_path / "config.yaml")]).learning_rate == 1e-4
 
 
-CONFIGS = [path for path in sorted((TRAINING / "configs").glob("*.yaml")) if path.stem.startswith(("paper", "tiny"))]
+CONFIGS = [
+    path for path in sorted((TRAINING / "configs").glob("*.yaml")) if path.stem.startswith(("paper", "recipe", "tiny"))
+]
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
@@ -49,8 +51,22 @@ def test_the_shipped_configs_are_accepted(path):
     parse_args(["--config", str(path)])
 
 
-def test_all_frames_are_denoised_unless_told_otherwise():
-    assert parse_args(["--num_frames", "7"]).frames_per_clip == 7
+def test_the_recipe_is_the_default_and_the_paper_has_its_own(config):
+    recipe = yaml.safe_load((TRAINING / "configs" / "recipe.yaml").read_text())
+    for flags in ([], config(seed=1)):
+        args = vars(parse_args(flags))
+        assert {name: args[name] for name in recipe} == recipe
+    paper = ["--preset", "paper"], config(preset="paper"), ["--config", str(TRAINING / "configs" / "paper.yaml")]
+    for flags in paper:
+        args = parse_args(flags)
+        assert (args.prediction_type, args.learning_rate, args.frames_per_clip) == ("epsilon", 1e-4, 10)
+        assert args.invariance_weight == args.motion_weight == args.dynamic_stretch == 0 and args.timestep_bias == 1
+
+
+def test_the_paper_denoises_all_frames_and_the_recipe_some():
+    assert parse_args(["--preset", "paper", "--num_frames", "7"]).frames_per_clip == 7
+    assert parse_args(["--num_frames", "7"]).frames_per_clip == 4
+    assert parse_args(["--num_frames", "3"]).frames_per_clip == 3  # a default never stands in the way
 
 
 BAD_FLAGS = {

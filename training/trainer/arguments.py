@@ -2,6 +2,7 @@
 
 import argparse
 import inspect
+from pathlib import Path
 
 from diffusers import DiffusionPipeline
 
@@ -12,6 +13,7 @@ from divid_diffusers.presets import PRESETS
 from .flags import add_data_flags, add_optimisation_flags, add_output_flags, new_parser, parse
 
 
+CONFIGS = Path(__file__).parents[1] / "configs"
 # What the weights of a checkpoint to start from are made for, and which of its models says so.
 OF_THE_WEIGHTS = {
     "prediction_type": "unet",
@@ -23,7 +25,11 @@ OF_THE_WEIGHTS = {
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = new_parser("DiViD")
+    parser = new_parser(
+        "DiViD",
+        "training/configs/recipe.yaml (with --preset paper: paper.yaml), else from the defaults below, which are the "
+        "paper's",
+    )
     model = parser.add_argument_group("model")
     model.add_argument("--preset", default="tiny", choices=["paper", "tiny"], help="Model size.")
     model.add_argument(
@@ -132,9 +138,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     out.add_argument(
         "--num_inference_steps", type=int, default=10, help="DDIM steps: validation, and the saved default."
     )
-    args = parse(parser, argv, inherit)
+    args = parse(parser, argv, inherit, recipe)
     check(parser, args)
     return args
+
+
+def recipe(given: argparse.Namespace) -> Path:
+    """One recipe for everybody's clips; the paper's model has the paper's loss."""
+    return CONFIGS / ("paper.yaml" if given.preset == "paper" else "recipe.yaml")
 
 
 def inherit(args: argparse.Namespace, given: dict) -> dict:
@@ -194,7 +205,9 @@ def has_size(configs: dict[str, dict], preset: dict[str, dict]) -> bool:
 
 def check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     """Refuse flags that cannot work together."""
-    if args.frames_per_clip is None:
+    if args.frames_per_clip is None or (
+        args.frames_per_clip > args.num_frames and "frames_per_clip" not in args.given
+    ):
         args.frames_per_clip = args.num_frames
     if args.frames_per_clip > args.num_frames:
         parser.error(f"--frames_per_clip is {args.frames_per_clip}: choose 1 to --num_frames ({args.num_frames}).")

@@ -22,12 +22,11 @@ SECRETS = ("hub_token",)  # never printed, logged or written to a card
 PATHS = ("config", "dataset", "output_dir", "logging_dir", "pretrained_model_name_or_path", "resume_from_checkpoint")
 
 
-def new_parser(what: str) -> argparse.ArgumentParser:
+def new_parser(what: str, defaults: str = "the defaults below") -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         allow_abbrev=False,
         description=f"Train {what}. Values come from the flags, else from --config, else from the checkpoint that is "
-        "resumed "
-        "or started from, else from the defaults below.",
+        f"resumed or started from, else from {defaults}.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--config", help="YAML file with values for the flags below (names with underscores).")
@@ -123,9 +122,11 @@ def parse(
     parser: argparse.ArgumentParser,
     argv: list[str] | None,
     inherit: Callable[[argparse.Namespace, dict], dict] | None = None,
+    recipe: Callable[[argparse.Namespace], Path] | None = None,
 ) -> argparse.Namespace:
     """
-    The run's one configuration, checked. `inherit` is asked where a run starts from a pretrained checkpoint: from the
+    The run's one configuration, checked. `recipe` names, from what was given, a file that is read in place of the
+    defaults. `inherit` is asked where a run starts from a pretrained checkpoint: from the
     flags so far and those that were given it makes those that the checkpoint decides.
 
     Beside the flags the result has `command` (to print: no secret, no path of this machine), `checkpoint` (the folder
@@ -135,7 +136,9 @@ def parse(
     from_file = {}
     if known.config:
         from_file = read_config(known.config, parser)
-        parser.set_defaults(**from_file)
+    if recipe and (defaults := recipe(argparse.Namespace(**vars(known) | from_file | flags_given(parser, argv)))):
+        parser.set_defaults(**read_config(str(defaults), parser))
+    parser.set_defaults(**from_file)
     from_flags = flags_given(parser, argv)
     args = parser.parse_args(argv)
     given = from_file | from_flags
