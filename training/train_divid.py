@@ -114,6 +114,7 @@ def pretrained_models(args, frame_shape: tuple[int, int]) -> Models:
     except (OSError, ValueError) as error:
         raise SystemExit(f"--pretrained_model_name_or_path: {' '.join(str(error).split())}") from error
     encoder, unet = pretrained.encoder, pretrained.unet
+    encoder.register_to_config(residual=args.residual)
     model_shape = (encoder.config.in_channels, encoder.config.sample_size)
     if model_shape != frame_shape:
         raise SystemExit(
@@ -139,10 +140,9 @@ def check_run(args, noise_scheduler: SharedNoiseDDPMScheduler, num_clips: int, p
             f"{args.train_batch_size} one of them "
             "would meet itself where an epoch ends: take a --train_batch_size of at least 3, and 2 clips or more."
         )
-    if processes > 1 and (args.invariance_weight):
-        logger.warning(
-            "--invariance_weight works on each process's own batch, so this run differs from one of one process."
-        )
+    for name in ("invariance_weight", "dynamic_swaps"):
+        if processes > 1 and getattr(args, name):
+            logger.warning(f"--{name} works on each process's own batch, so this run differs from one of one process.")
 
 
 def main(args) -> None:

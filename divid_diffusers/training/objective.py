@@ -30,8 +30,10 @@ class TrainingModule(nn.Module):
         super().__init__()
         self.encoder, self.unet = encoder, unet
 
-    def forward(self, clips, dynamic_clips, noisy, noise: StepNoise, last_timestep: int | None = None):
-        tokens = self.encoder(clips, dynamic_frames=dynamic_clips)
+    def forward(self, clips, noisy, noise: StepNoise, last_timestep: int, args):
+        motions = self.shown_by_others(clips, noise, last_timestep) if args.dynamic_swaps else clips
+        static_clips, dynamic_clips = views(clips, motions, noise, args)
+        tokens = self.encoder(static_clips, dynamic_frames=dynamic_clips)
         dynamic = take_frames(tokens.dynamic, noise.frames)
         prediction = self.unet(
             noisy,
@@ -42,10 +44,25 @@ class TrainingModule(nn.Module):
             drop_dynamic=noise.drop_dynamic,
         ).sample
         static_of_swaps = None
-        if last_timestep is not None:
+        if args.invariance_weight:
             of_others = dynamic[:, :1].roll(1, dims=0)
             static_of_swaps = self.static_of_swaps(tokens.static, of_others, noise.noise, last_timestep)
         return prediction, tokens.static, tokens.dynamic, static_of_swaps
+
+    @torch.no_grad()
+    def shown_by_others(self, clips, noise, last_timestep: int) -> torch.Tensor:
+        """
+        Clips `(B, N, C, H, W)`; those in `noise.swap` as a swap shows them, predicted in one step from pure noise: the
+        same motion, performed by the person of the next clip. A d that tells who performs is told wrong by it.
+        """
+        chosen = noise.swap.nonzero()[:, 0]
+        if not len(chosen):
+            return clips
+        dynamic = self.encoder(clips[chosen]).dynamic
+        static = self.encoder(clips[(chosen + 1) % len(clips), :1]).static
+        start = noise.noise[chosen].expand(-1, clips.shape[1], -1, -1, -1)
+        swaps = self.unet(start, last_timestep, static=static, dynamic=dynamic).sample
+        return clips.index_put((chosen,), swaps.clamp(-1, 1).to(clips.dtype))
 
     def static_of_swaps(self, static, dynamic, noise, last_timestep: int) -> torch.Tensor:
         """
@@ -62,17 +79,19 @@ def take_frames(clips: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:
     return clips[torch.arange(len(clips), device=clips.device)[:, None], frames]
 
 
-def views(clips: torch.Tensor, noise: StepNoise, args) -> tuple[torch.Tensor, torch.Tensor | None]:
+def views(
+    clips: torch.Tensor, motions: torch.Tensor, noise: StepNoise, args
+) -> tuple[torch.Tensor, torch.Tensor | None]:
     """
-    The clips that s and d are read from; None where they are the same. Training may change either (our choice, off in
-    the paper): what is changed cannot travel through that token.
+    The clips that s and d are read from, of clips and of clips with the same motions; None where they are the same.
+    Training may change either (our choice, off in the paper): what is changed cannot travel through that token.
     """
-    if not (args.static_mirror or args.dynamic_recolour or args.dynamic_stretch):
+    if not (args.static_mirror or args.dynamic_recolour or args.dynamic_stretch or args.dynamic_swaps):
         return clips, None
     static_clips = torch.where(noise.mirror[:, None, None, None, None], clips.flip(-1), clips)
-    if not (args.dynamic_recolour or args.dynamic_stretch):
-        return static_clips, clips
-    return static_clips, stretch(recolour(clips, noise.colour, noise.shade), noise.stretch)
+    if args.dynamic_recolour or args.dynamic_stretch:
+        motions = stretch(recolour(motions, noise.colour, noise.shade), noise.stretch)
+    return static_clips, motions
 
 
 def objective(
@@ -93,8 +112,8 @@ def objective(
     """
     frames = take_frames(clips, noise.frames)
     noisy = noise_scheduler.add_noise(frames, noise.noise, noise.timesteps)
-    last_timestep = noise_scheduler.config.num_train_timesteps - 1 if args.invariance_weight else None
-    prediction, static, dynamic, static_of_swaps = model(*views(clips, noise, args), noisy, noise, last_timestep)
+    last_timestep = noise_scheduler.config.num_train_timesteps - 1
+    prediction, static, dynamic, static_of_swaps = model(clips, noisy, noise, last_timestep, args)
 
     abar = noise_scheduler.alphas_cumprod.to(clips.device)[noise.timesteps]
     target = losses.target(args.prediction_type, frames, noise.noise.expand_as(frames), abar)

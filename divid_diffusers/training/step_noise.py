@@ -5,6 +5,9 @@ from dataclasses import dataclass, fields
 import torch
 
 
+GROWN = 2000  # steps
+
+
 @dataclass
 class StepNoise:
     """
@@ -18,6 +21,7 @@ class StepNoise:
         colour (`(B, C, C)`), shade (`(B, C)`), stretch (`(B, 2)`): the augmentation of the clip that d is read from.
         static (`(B, S)`): the noise that the bottleneck adds to s; zero without one.
         mirror (`(B,)`): clips whose s is read from a mirrored frame.
+        swap (`(B,)`): clips whose d is read from a swap of theirs.
     """
 
     timesteps: torch.Tensor
@@ -30,6 +34,7 @@ class StepNoise:
     stretch: torch.Tensor
     static: torch.Tensor
     mirror: torch.Tensor
+    swap: torch.Tensor
 
     def to(self, device: torch.device) -> "StepNoise":
         return StepNoise(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
@@ -81,4 +86,13 @@ def draw(
         stretch=(1 + args.dynamic_stretch * normal(total, 2)).clamp(0.5, 2)[mine],
         static=normal(total, static_dim)[mine] * bool(args.static_bottleneck),
         mirror=(uniform(total) < 0.5 * args.static_mirror)[mine],
+        swap=(uniform(total) < swap_share(args, step))[mine],
     )
+
+
+def swap_share(args, step: int) -> float:
+    """
+    Of clips whose d is read from a swap. What an untrained model swaps shows no motion: the share grows from 0 in the
+    first `GROWN` steps, unless training starts from a model that can swap.
+    """
+    return args.dynamic_swaps * (1 if args.pretrained_model_name_or_path else min(step / GROWN, 1))

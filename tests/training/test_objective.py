@@ -11,12 +11,12 @@ from trainer.arguments import parse_args
 
 from divid_diffusers import SharedNoiseDDPMScheduler
 from divid_diffusers.training import step_noise
-from divid_diffusers.training.objective import TrainingModule, objective
+from divid_diffusers.training.objective import TrainingModule, objective, views
 
 
 def evaluate(*flags, with_model=False, **encoder):
     torch.manual_seed(0)
-    args = parse_args(["--num_frames", "3", "--train_batch_size", "2", *flags])
+    args = parse_args(["--preset=paper", "--num_frames", "3", "--train_batch_size", "2", *flags])
     model = TrainingModule(tiny_encoder(**encoder), tiny_unet(prediction_type=args.prediction_type))
     noise = step_noise.draw(args, 0, 0, 0, 1, 3, SIZE, 16, 1000)
     scheduler = SharedNoiseDDPMScheduler(prediction_type=args.prediction_type)
@@ -32,7 +32,9 @@ def test_the_loss_is_its_two_terms():
 
 def test_tokens_of_unequal_widths_have_no_orthogonality_and_only_a_weight_of_0_lets_them_pass():
     def evaluate_uneven(weight):
-        args = parse_args(["--num_frames", "3", "--train_batch_size", "2", "--orthogonality_weight", weight])
+        args = parse_args(
+            ["--preset=paper", "--num_frames", "3", "--train_batch_size", "2", "--orthogonality_weight", weight]
+        )
         noise = step_noise.draw(args, 0, 0, 0, 1, 3, SIZE, 16, 1000)
         model = TrainingModule(tiny_encoder(dynamic_dim=8), tiny_unet(dynamic_dim=8))
         return objective(model, random_clips(batch=2, frames=3), noise, SharedNoiseDDPMScheduler(), args)
@@ -56,11 +58,12 @@ def test_a_huber_scale_changes_the_denoising_term_only():
 
 def seen_by_the_model(clips, noise, *flags):
     """What the objective hands to the model, and its result; the model's prediction is the noisy frames themselves."""
-    args = parse_args(["--num_frames", "3", "--train_batch_size", "2", *flags])
+    args = parse_args(["--preset=paper", "--num_frames", "3", "--train_batch_size", "2", *flags])
     seen = {}
 
-    def model(static_clips, dynamic_clips, noisy, noise, last_timestep):
-        seen.update(static=static_clips, dynamic=dynamic_clips, noisy=noisy, last_timestep=last_timestep)
+    def model(clips, noisy, noise, last_timestep, args):
+        static_clips, dynamic_clips = views(clips, clips, noise, args)
+        seen.update(static=static_clips, dynamic=dynamic_clips, noisy=noisy)
         return noisy, *random_tokens(), None
 
     scheduler = SharedNoiseDDPMScheduler(prediction_type=args.prediction_type)
@@ -68,7 +71,7 @@ def seen_by_the_model(clips, noise, *flags):
 
 
 def draws(*flags, **changes):
-    args = parse_args(["--num_frames", "3", "--train_batch_size", "2", *flags])
+    args = parse_args(["--preset=paper", "--num_frames", "3", "--train_batch_size", "2", *flags])
     return replace(step_noise.draw(args, 0, 0, 0, 1, 3, SIZE, 16, 1000), **changes)
 
 
@@ -104,7 +107,10 @@ def test_a_dropped_token_is_not_read_and_only_where_it_is_dropped(token):
     model = TrainingModule(tiny_encoder(), tiny_unet())
     for place in (model.unet.null_static, model.unet.null_dynamic):
         torch.nn.init.normal_(place)
-    scheduler, args = SharedNoiseDDPMScheduler(), parse_args(["--num_frames", "3", "--train_batch_size", "2", *flags])
+    scheduler, args = (
+        SharedNoiseDDPMScheduler(),
+        parse_args(["--preset=paper", "--num_frames", "3", "--train_batch_size", "2", *flags]),
+    )
     plain = objective(model, clips, draws(*flags), scheduler, args).per_clip
     first = draws(*flags, **{f"drop_{token}": torch.tensor([True, False])})
     dropped = objective(model, clips, first, scheduler, args).per_clip
@@ -112,7 +118,7 @@ def test_a_dropped_token_is_not_read_and_only_where_it_is_dropped(token):
 
 
 def test_half_of_the_static_frames_are_mirrored_and_no_dynamic_one():
-    args = parse_args(["--train_batch_size", "2000", "--static_mirror"])
+    args = parse_args(["--preset=paper", "--train_batch_size", "2000", "--static_mirror"])
     share = step_noise.draw(args, 0, 0, 0, 1, 1, 1, 1, 1000).mirror.float().mean()
     assert 0.45 < share < 0.55
     clips, first = random_clips(batch=2, frames=3), torch.tensor([True, False])
@@ -129,7 +135,7 @@ def test_a_bottleneck_sends_s_through_noise_and_charges_for_it():
 
 
 def test_timestep_bias_draws_high_noise_more_often():
-    args = parse_args(["--train_batch_size", "2000", "--timestep_bias", "3"])
+    args = parse_args(["--preset=paper", "--train_batch_size", "2000", "--timestep_bias", "3"])
     biased = step_noise.draw(args, 0, 0, 0, 1, 1, 1, 1, 1000).timesteps
     args.timestep_bias = 1.0
     uniform = step_noise.draw(args, 0, 0, 0, 1, 1, 1, 1, 1000).timesteps
@@ -159,17 +165,22 @@ def test_the_swaps_that_s_is_read_from_are_of_its_own_clip_and_the_motion_of_ano
         return UNet2DConditionOutput(sample=noisy.expand(-1, dynamic.shape[1], -1, -1, -1))
 
     model, clips = TrainingModule(tiny_encoder(), unet), random_clips(batch=2, frames=3)
-    args = parse_args(["--num_frames", "3", "--train_batch_size", "2"])
+    args = parse_args(["--preset=paper", "--num_frames", "3", "--train_batch_size", "2", *INVARIANCE])
     noise = step_noise.draw(args, 0, 0, 0, 1, 3, SIZE, 16, 1000)
-    _, static, dynamic, static_of_swaps = model(clips, None, noise.noise, noise, 999)
+    _, static, dynamic, static_of_swaps = model(clips, noise.noise, noise, 999, args)
     torch.testing.assert_close(seen["static"], static)
     torch.testing.assert_close(seen["dynamic"], dynamic[[1, 0], noise.frames[[1, 0], 0]][:, None])
     torch.testing.assert_close(static_of_swaps, model.encoder(noise.noise).static)
 
 
 def test_swaps_are_predicted_at_the_last_timestep():
-    seen, _ = seen_by_the_model(random_clips(2, 3), draws(*INVARIANCE), *INVARIANCE)
-    assert seen["last_timestep"] == 999
+    times = []
+    torch.manual_seed(0)
+    model = TrainingModule(tiny_encoder(), tiny_unet(prediction_type="sample"))
+    model.unet.register_forward_pre_hook(lambda _, given: times.append(given[1]))
+    args = parse_args(["--preset=paper", "--num_frames=3", "--train_batch_size=2", *INVARIANCE])
+    objective(model, random_clips(2, 3), draws(*INVARIANCE), SharedNoiseDDPMScheduler(), args)
+    assert times[1:] == [999]
 
 
 def test_without_an_invariance_weight_nothing_is_swapped():
@@ -181,7 +192,7 @@ def test_without_an_invariance_weight_nothing_is_swapped():
 )
 def test_an_invariance_loss_that_means_nothing_is_refused(flags, capsys):
     with pytest.raises(SystemExit):
-        parse_args(["--invariance_weight=1", *flags])
+        parse_args(["--preset=paper", "--invariance_weight=1", *flags])
     assert "--invariance_weight needs --prediction_type sample" in capsys.readouterr().err
 
 
@@ -217,3 +228,41 @@ def test_no_attention_is_trained_in_bf16_on_a_cpu():
             result = evaluate(mid_block_add_attention=False)
         result.loss.backward()
     assert len(seen.dtypes) >= 4 and set(seen.dtypes) == {torch.float32}
+
+
+SWAPS = ["--prediction_type", "sample", "--dynamic_swaps", "1", "--orthogonality_weight", "0"]
+
+
+def test_d_is_read_from_the_motion_as_the_next_clip_s_person_performs_it_where_that_was_drawn():
+    clips, noise = random_clips(batch=3, frames=3), draws(*SWAPS, "--train_batch_size=3")
+    noise = replace(noise, swap=torch.tensor([False, True, False]))
+    torch.manual_seed(0)
+    model = TrainingModule(tiny_encoder(), tiny_unet(prediction_type="sample"))
+    shown = model.shown_by_others(clips, noise, 999)
+    assert torch.equal(shown[[0, 2]], clips[[0, 2]]) and not shown.requires_grad
+    with torch.no_grad():
+        static, dynamic = model.encoder(clips).static[2:], model.encoder(clips).dynamic[1:2]
+        start = noise.noise[1:2].expand(-1, 3, -1, -1, -1)
+        swap = model.unet(start, 999, static=static, dynamic=dynamic).sample
+    torch.testing.assert_close(shown[1:2], swap.clamp(-1, 1))
+
+
+def test_swaps_reach_d_alone_and_all_is_trained_as_before():
+    clips, args = random_clips(2, 3), parse_args(["--preset=paper", "--num_frames=3", "--train_batch_size=2", *SWAPS])
+    results = []
+    for swap in (False, True):
+        torch.manual_seed(0)
+        model = TrainingModule(tiny_encoder(), tiny_unet(prediction_type="sample"))
+        noise = draws(*SWAPS, swap=torch.tensor([swap, swap]))
+        results.append(objective(model, clips, noise, SharedNoiseDDPMScheduler(), args))
+    plain, swapped = results
+    assert torch.equal(plain.rate, swapped.rate) and not torch.isclose(plain.per_clip, swapped.per_clip).any()
+    swapped.loss.backward()
+    assert all(weight.grad is not None for name, weight in model.named_parameters() if "null" not in name)
+
+
+def test_the_share_of_swaps_grows_from_nothing_unless_the_start_can_swap():
+    args = parse_args(["--preset=paper", *SWAPS])
+    assert [step_noise.swap_share(args, step) for step in (0, 1000, 2000, 9000)] == [0, 0.5, 1, 1]
+    args.pretrained_model_name_or_path = "x"
+    assert step_noise.swap_share(args, 0) == 1

@@ -16,7 +16,7 @@ FLAGS = {
     "dynamic_dropout": 0.6,
     "static_bottleneck": 1e-4,
 }
-SWITCHES = ["--static_mirror"]
+SWITCHES = ["--static_mirror", "--preset=paper"]
 
 
 def draw(step=0, micro_batch=0, rank=0, world_size=1, **flags):

@@ -20,7 +20,6 @@ OF_THE_WEIGHTS = {
     "shrink_input": "unet",
     "pixel_shortcut": "encoder",
     "first_frame": "encoder",
-    "residual": "encoder",
 }
 
 
@@ -35,8 +34,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     model.add_argument(
         "--pretrained_model_name_or_path",
         help="Start from this pipeline instead of random weights. What it decides need not be given, and cannot be "
-        "changed; "
-        "its dropout of tokens can.",
+        "changed; its dropout of tokens and --residual can.",
     )
     model.add_argument("--prediction_type", default="epsilon", choices=["epsilon", "v_prediction", "sample"])
     model.add_argument(
@@ -126,6 +124,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "value to try. Off in the paper.",
     )
     loss.add_argument(
+        "--dynamic_swaps",
+        type=float,
+        default=0.0,
+        help="How often d is read from the model's own one-step swap, which shows the motion on another person, "
+        "instead of the clip, so that d cannot tell who moves. Off in the paper.",
+    )
+    loss.add_argument(
         "--static_bottleneck",
         type=float,
         default=0.0,
@@ -151,8 +156,8 @@ def recipe(given: argparse.Namespace) -> Path:
 def inherit(args: argparse.Namespace, given: dict) -> dict:
     """
     What the checkpoint to start from decides, in place of defaults: its own settings, the dropout without which its
-    guidance would be forgotten, and that its tokens are not calibrated anew. Stops where a flag or the config file
-    says otherwise.
+    guidance would be forgotten, what its d is read from, and that its tokens are not calibrated anew. Stops where a
+    flag or the config file says otherwise.
     """
     path = args.pretrained_model_name_or_path
     if not path:
@@ -182,6 +187,7 @@ def inherit(args: argparse.Namespace, given: dict) -> dict:
             "Leave these out."
         )
     own |= {name: configs["unet"][name] for name in ("static_dropout", "dynamic_dropout")}
+    own["residual"] = configs["encoder"]["residual"]
     if index.get("num_inference_steps"):
         own["num_inference_steps"] = index["num_inference_steps"]
     return {name: value for name, value in own.items() if name not in given} | {"calibrate_tokens": False}
@@ -217,9 +223,11 @@ def check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
             "--pretrained_model_name_or_path learned, so "
             "leave it out."
         )
-    if args.invariance_weight and (args.prediction_type != "sample" or args.train_batch_size < 2):
-        parser.error(
-            "--invariance_weight needs --prediction_type sample, since other predictions say nothing of a frame in "
-            "one step, and a "
-            "--train_batch_size of at least 2, since a swap has two donors."
-        )
+    if not args.residual and args.first_frame == "null":
+        parser.error("--no-residual leaves no residual for --first_frame null to take the place of: choose context.")
+    for name in ("invariance_weight", "dynamic_swaps"):
+        if getattr(args, name) and (args.prediction_type != "sample" or args.train_batch_size < 2):
+            parser.error(
+                f"--{name} needs --prediction_type sample, since other predictions say nothing of a frame in one "
+                "step, and a --train_batch_size of at least 2, since a swap has two donors."
+            )
