@@ -12,6 +12,8 @@ Coordinates are fractions of the frame, x to the right, y down. "left" is the pe
 image, because the person faces the camera.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
@@ -40,14 +42,33 @@ def positions(angles: np.ndarray, appearance: Appearance) -> np.ndarray:
     return assemble(bones, channel["shift"], channel["lift"], appearance)
 
 
-def render(appearance: Appearance, motion: str, seed: int, num_frames: int = 10, size: int = 64) -> np.ndarray:
-    """One recording: uint8 (num_frames, size, size, 3). Pure; raises ValueError as `joints` and `draw` do."""
-    return draw(positions(joints(motion, seed, num_frames), appearance), appearance, size)
+def render(
+    appearance: Appearance,
+    motion: str,
+    seed: int,
+    num_frames: int = 10,
+    size: int = 64,
+    camera: tuple[float, float, float] = (1.0, 0.0, 0.0),
+) -> np.ndarray:
+    """
+    One recording: uint8 (num_frames, size, size, 3). The camera is (zoom, right, down): how large the person is drawn
+    and where, in frames. Pure; raises ValueError as `joints` and `draw` do.
+    """
+    zoom, *shift = camera
+    appearance = replace(appearance, height=appearance.height * zoom)
+    return draw(positions(joints(motion, seed, num_frames), appearance) + np.float32(shift), appearance, size)
 
 
 SPLITS: tuple[str, ...] = ("train", "test")
-SETS: dict[str, int] = {"puppets": 0, "puppets-mid": 5}
-"""Sets by name, with the `start` of their recordings: at rest, or in the middle of a movement."""
+SETS: dict[str, dict] = {
+    "puppets": {},
+    "puppets-mid": {"start": 5},
+    "puppets-varied": {"start": 5, "varied_camera": True},
+}
+"""
+Arguments of [`Puppets`] by the name of a set: opening at rest, or in the middle of a movement, or that and framed by
+anybody.
+"""
 
 SEEDS_PER_SPLIT = 2**30  # "train" draws appearance and motion seeds from [0, 2**30), "test" from [2**30, 2**31).
 
@@ -63,10 +84,13 @@ class Puppets(torch.utils.data.Dataset):
             first so many people of the split, the same whatever the seed.
         start: frames left out at the start of every recording. All recordings open at rest; from about the fifth frame
             on a person is in the middle of a movement, as in most real clips, and the first frame tells the motion.
+        varied_camera: every recording has a camera of its own, which is nearer, further off, or not quite centred; it
+            goes with the person, not with the motion.
         split: "train" or "test". The two share no appearance seed and no motion seed, whatever the other arguments.
 
     Each item is a dict: frames, uint8 tensor (num_frames, 3, size, size); identity, the int for `Appearance.sample`;
-    action, an index into `MOTIONS`; motion_seed, the int for `render`; start; clip_id, a str that names the recording.
+    action, an index into `MOTIONS`; motion_seed and camera, for `render`; start; clip_id, a str that names the
+    recording.
     Raises ValueError for bad arguments, IndexError past the end.
     """
 
@@ -79,6 +103,7 @@ class Puppets(torch.utils.data.Dataset):
         num_appearances: int | None = None,
         split: str = "train",
         start: int = 0,
+        varied_camera: bool = False,
     ) -> None:
         for name, value in (("num_clips", num_clips), ("num_frames", num_frames), ("size", size)):
             at_least(name, value, 1)
@@ -93,6 +118,7 @@ class Puppets(torch.utils.data.Dataset):
             raise ValueError(f"Unknown split {split!r} for Puppets: choose 'train' or 'test'.")
         self.num_clips, self.seed, self.num_frames, self.size = num_clips, seed, num_frames, size
         self.num_appearances, self.split, self.start = num_appearances, split, start
+        self.varied_camera = varied_camera
         self._offset = SPLITS.index(split) * SEEDS_PER_SPLIT
         self._first = int(random_numbers(f"{split} identities", seed).random() * SEEDS_PER_SPLIT)
 
@@ -111,7 +137,12 @@ class Puppets(torch.utils.data.Dataset):
         else:
             identity = self._offset + int(rng.random() * self.num_appearances)
         length = self.start + self.num_frames
-        frames = render(Appearance.sample(identity), MOTIONS[action], motion_seed, length, self.size)[self.start :]
+        camera = (1.0, 0.0, 0.0)
+        if self.varied_camera:
+            zoom = 0.55 + 0.55 * rng.random()
+            camera = (zoom, 0.3 * (rng.random() - 0.5), -0.3 * rng.random() * (1 - min(zoom, 1)))
+        appearance = Appearance.sample(identity)
+        frames = render(appearance, MOTIONS[action], motion_seed, length, self.size, camera)[self.start :]
         return {
             "frames": torch.from_numpy(frames).permute(0, 3, 1, 2).contiguous(),
             "identity": identity,
@@ -119,4 +150,5 @@ class Puppets(torch.utils.data.Dataset):
             "clip_id": f"puppets-{self.split}-{self.seed}-{i:06d}",
             "motion_seed": motion_seed,
             "start": self.start,
+            "camera": camera,
         }

@@ -200,7 +200,7 @@ class PuppetTruth:
         person, motion = Appearance.sample(static_donor["identity"]), MOTIONS[dynamic_donor["action"]]
         start, size = dynamic_donor["start"], static_donor["frames"].shape[-1]
         length = start + len(dynamic_donor["frames"])
-        frames = render(person, motion, dynamic_donor["motion_seed"], length, size)[start:]
+        frames = render(person, motion, dynamic_donor["motion_seed"], length, size, static_donor["camera"])[start:]
         return cut(torch.from_numpy(frames).permute(0, 3, 1, 2), self.num_frames)
 
     def other_motions(self, dynamic_donor: dict) -> list[dict]:

@@ -48,6 +48,17 @@ def test_a_later_start_leaves_out_the_first_frames_and_nothing_else():
         Puppets(3, start=-1)
 
 
+def test_a_camera_of_one_s_own_changes_where_and_how_large_and_not_who_or_what():
+    plain, varied = Puppets(40), Puppets(40, varied_camera=True)
+    cameras = set()
+    for a, b in zip(plain, varied, strict=True):
+        assert all(a[name] == b[name] for name in ("identity", "action", "motion_seed"))
+        again = render(Appearance.sample(b["identity"]), MOTIONS[b["action"]], b["motion_seed"], camera=b["camera"])
+        assert np.array_equal(again.transpose(0, 3, 1, 2), b["frames"].numpy())
+        cameras.add(b["camera"])
+    assert len(cameras) == 40 and {clip["camera"] for clip in plain} == {(1.0, 0.0, 0.0)}
+
+
 @pytest.mark.parametrize("motion", MOTIONS)
 def test_motion_moves_smoothly_and_longer_recordings_go_on(motion):
     angles = joints(motion, 5)

@@ -103,16 +103,18 @@ def sets(recordings, skeletons, sprites):
     """For each set its clips and its truth."""
     puppets = Puppets(5, num_frames=9, size=24, split="test")
     late = Puppets(5, num_frames=9, size=24, split="test", start=5)
+    varied = Puppets(5, num_frames=9, size=24, split="test", varied_camera=True)
     made = {
         "puppets": (puppets, None),
         "puppets-mid": (late, None),
+        "puppets-varied": (varied, None),
         "skeletons": (skeletons, recordings),
         "sprites": (sprites, None),
     }
     return {name: (list(clips), true_clips(clips, FRAMES, files)) for name, (clips, files) in made.items()}
 
 
-@pytest.fixture(params=["puppets", "puppets-mid", "skeletons", "sprites"])
+@pytest.fixture(params=["puppets", "puppets-mid", "puppets-varied", "skeletons", "sprites"])
 def one_set(request, sets):
     clips, truth = sets[request.param]
     return clips, clips[2:] + clips[:2], truth

@@ -95,9 +95,9 @@ def frame_config(model: PipelineDisentangler):
 
 def open_sets(args):
     if args.dataset in SETS:
-        start = SETS[args.dataset]
-        held_out = {"split": "test"} if args.split == "test" else {"seed": PUPPETS_SEED}
-        return Puppets(args.num_probe_clips, start=start), Puppets(args.num_clips or 200, start=start, **held_out)
+        options = SETS[args.dataset]
+        held_out = options | ({"split": "test"} if args.split == "test" else {"seed": PUPPETS_SEED})
+        return Puppets(args.num_probe_clips, **options), Puppets(args.num_clips or 200, **held_out)
     if args.split == "test":
         return load_clips(args.dataset, "train"), load_clips(args.dataset, "test")
     train, validation, sentence = load_training_clips(args.dataset)

@@ -17,7 +17,7 @@ logger = get_logger(__name__)
 def open_clips(args):
     """Training and validation clips, and the (channels, size) of their frames. No run sees a test clip."""
     if args.dataset in SETS:
-        options = {"num_frames": args.num_frames, "start": SETS[args.dataset]}
+        options = SETS[args.dataset] | {"num_frames": args.num_frames}
         held_out = Puppets(args.num_validation_clips, PUPPETS_SEED, **options)
         return Puppets(args.num_puppets, **options), held_out, (3, held_out.size)
     try:
@@ -44,7 +44,8 @@ def to_model_range(frames: torch.Tensor) -> torch.Tensor:
 def fingerprint(clips) -> str:
     """The same for the same clips, wherever they lie: of all labels and names, and of the pixels of a few."""
     if isinstance(clips, Puppets):
-        return "puppets" if clips.start == 0 else f"puppets from frame {clips.start}"
+        kinds = {"start": clips.start, "varied_camera": clips.varied_camera}
+        return " ".join(["puppets", *(f"{name}={kind}" for name, kind in kinds.items() if kind)])
     names = [name for name in clips.dataset.column_names if name not in ("frames", "source")]
     told = hashlib.sha256(repr((len(clips), clips.shape, clips.labels)).encode())
     if names:
