@@ -33,6 +33,10 @@ MODEL_FLAGS = (
     "shrink_input",
     "first_frame",
     "residual",
+    "static_source",
+    "shared_noise",
+    "cross_attention",
+    "token_modulation",
     "static_dropout",
     "dynamic_dropout",
 )
@@ -92,8 +96,9 @@ class DiViDRecipe:
 
 
 def new_models(args, frame_shape: tuple[int, int], train_clips) -> Models:
+    chosen = {name: getattr(args, name) for name in MODEL_FLAGS if getattr(args, name) is not None}
     try:
-        encoder, unet = build_models(args.preset, *frame_shape, **{name: getattr(args, name) for name in MODEL_FLAGS})
+        encoder, unet = build_models(args.preset, *frame_shape, **chosen)
     except ValueError as error:
         raise SystemExit(f"--preset {args.preset} does not take the frames of {args.dataset}: {error}") from error
     halved = unet.config.patch_size * 2 ** (len(unet.config.block_out_channels) - 1)

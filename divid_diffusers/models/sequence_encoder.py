@@ -20,6 +20,7 @@ from .offloading import reads_weights
 
 
 FIRST_FRAME_TOKENS = ("context", "null")
+STATIC_SOURCES = ("first", "all")
 
 
 @dataclass
@@ -95,6 +96,8 @@ class DiViDSequenceEncoder(StrictLoadingMixin, ModelMixin, ConfigMixin):
         first_frame (`str`): the token of the static frame, whose residual is zero. `"context"`: it goes through LSTM
             and attention like any other. `"null"`: a learned token that does not depend on the clip. Our choice: the
             paper does not say.
+        static_source (`str`): `"first"`: s is read from the static frame alone, as in the paper. `"all"`: from the
+            mean of all frames' embeddings, which has seen the motion.
         residual (`bool`): r_i = z_i - z_1, the paper's form. Without it, r_i = z_i (our choice): nothing but the
             augmentation of the clip that d is read from then keeps looks out of d.
     """
@@ -121,6 +124,7 @@ class DiViDSequenceEncoder(StrictLoadingMixin, ModelMixin, ConfigMixin):
         num_attention_heads: int = 8,
         first_frame: str = "context",
         residual: bool = True,
+        static_source: str = "first",
     ):
         super().__init__()
         reduction = patch_size * 2 ** (len(block_out_channels) - 1)
@@ -132,6 +136,8 @@ class DiViDSequenceEncoder(StrictLoadingMixin, ModelMixin, ConfigMixin):
             )
         if first_frame not in FIRST_FRAME_TOKENS:
             raise ValueError(f"`first_frame` is {first_frame!r}; choose one of {', '.join(FIRST_FRAME_TOKENS)}.")
+        if static_source not in STATIC_SOURCES:
+            raise ValueError(f"`static_source` is {static_source!r}; choose one of {', '.join(STATIC_SOURCES)}.")
         if not residual and first_frame != "context":
             raise ValueError(
                 f"`first_frame` is {first_frame!r}, which replaces the residual that is zero, but with "
@@ -220,16 +226,16 @@ class DiViDSequenceEncoder(StrictLoadingMixin, ModelMixin, ConfigMixin):
         """
         self._check_frames(frames)
         static_frame = frame_index(static_frame, frames.shape[1])
+        read = slice(static_frame, static_frame + 1) if self.config.static_source == "first" else slice(None)
         if dynamic_frames is None:
             embeddings = self.encode_frames(frames)
-            static_embedding = embeddings[:, static_frame]
+            static_embeddings = embeddings[:, read]
         else:
             # the static frames ride along: one pass over all costs less than a second one over a few
             self._check_frames(dynamic_frames)
-            both = torch.cat([dynamic_frames, frames[:, static_frame : static_frame + 1]], dim=1)
-            embeddings, static_embedding = self.encode_frames(both).tensor_split([-1], dim=1)
-            static_embedding = static_embedding[:, 0]
-        static = self.encode_static(static_embedding)
+            both = torch.cat([dynamic_frames, frames[:, read]], dim=1)
+            embeddings, static_embeddings = self.encode_frames(both).tensor_split([dynamic_frames.shape[1]], dim=1)
+        static = self.encode_static(static_embeddings.mean(dim=1))
         dynamic = self.encode_dynamic(embeddings, static_frame)
         if not return_dict:
             return static, dynamic

@@ -3,6 +3,7 @@
 import torch
 from diffusers import UNet2DConditionModel
 from diffusers.configuration_utils import register_to_config
+from diffusers.models.attention import BasicTransformerBlock
 from diffusers.models.resnet import ResnetBlock2D
 from diffusers.models.unets.unet_2d_blocks import CrossAttnDownBlock2D, CrossAttnUpBlock2D
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionOutput
@@ -123,6 +124,8 @@ class DiViDUNet2DConditionModel(StrictLoadingMixin, UNet2DConditionModel):
         norm_num_groups (`int`): groups of GroupNorm.
         prediction_type (`str`): what the output is: `"epsilon"` (the paper), `"v_prediction"` or `"sample"` (x_0). It
             belongs to the weights; [`DiViDPipeline`] refuses a scheduler that reads the output as something else.
+        cross_attention (`bool`): the transformers look at the two tokens, as in the paper. Without it, which takes
+            `token_modulation`, they look at the frame alone.
         token_modulation (`bool`): a projection of both tokens is also added to the time embedding, and so modulates
             every residual block (as in Preechakul et al. 2022, arXiv:2111.15640, and Zisling et al. 2025,
             arXiv:2510.05717). Off in the paper; it learns faster.
@@ -131,6 +134,8 @@ class DiViDUNet2DConditionModel(StrictLoadingMixin, UNet2DConditionModel):
         shrink_input (`bool`): the noisy frame is multiplied by about `sqrt(abar_t)` of DDPM's linear schedule (see
             `_shrinkage`), so that at high noise, where it says nothing, it does not drown what the tokens say. Off in
             the paper.
+        shared_noise (`bool`): the noise of a clip is the same in all its frames, as in the paper (equation 1), or
+            each frame has its own. It belongs to the weights: [`DiViDPipeline`] samples as training did.
         static_dropout, dynamic_dropout (`float`): how often training replaces a clip's s, or its d, by a learned null
             token. Above zero the checkpoint can be guided per factor. The network itself draws nothing: the caller
             passes `drop_static` and `drop_dynamic`. Zero in the paper.
@@ -152,9 +157,11 @@ class DiViDUNet2DConditionModel(StrictLoadingMixin, UNet2DConditionModel):
         dynamic_dim: int = 256,
         norm_num_groups: int = 32,
         prediction_type: str = "epsilon",
+        cross_attention: bool = True,
         token_modulation: bool = False,
         position_embedding: bool = False,
         shrink_input: bool = False,
+        shared_noise: bool = True,
         static_dropout: float = 0.0,
         dynamic_dropout: float = 0.0,
     ):
@@ -164,6 +171,10 @@ class DiViDUNet2DConditionModel(StrictLoadingMixin, UNet2DConditionModel):
             raise ValueError(
                 f"`attention_levels` has {len(attention_levels)} entries and `block_out_channels` {levels}: give one "
                 "per level."
+            )
+        if not cross_attention and not token_modulation:
+            raise ValueError(
+                "Without `cross_attention` and `token_modulation` no token reaches the frames: set one of them."
             )
         if isinstance(num_attention_heads, int):
             num_attention_heads = (num_attention_heads,) * levels
@@ -206,6 +217,9 @@ class DiViDUNet2DConditionModel(StrictLoadingMixin, UNet2DConditionModel):
                 resolution_idx=levels - 1 - level,
                 **common,
             )
+        for block in self.modules():
+            if isinstance(block, BasicTransformerBlock) and not cross_attention:
+                block.norm2 = block.attn2 = None
         self.set_default_attn_processor()
 
         self.static_proj = nn.Linear(static_dim, cross_attention_dim)

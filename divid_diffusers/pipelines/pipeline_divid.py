@@ -11,6 +11,7 @@ from diffusers import DDIMInverseScheduler, DiffusionPipeline
 from diffusers.callbacks import MultiPipelineCallbacks, PipelineCallback
 from diffusers.configuration_utils import register_to_config
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
+from diffusers.utils.torch_utils import randn_tensor
 from einops import rearrange
 
 from ..clips.processor import ClipProcessor
@@ -338,15 +339,16 @@ class DiViDPipeline(WholeSavingMixin, DiffusionPipeline):
         clip_of_frame = torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths))
         frame_static = static.to(device, dtype)[clip_of_frame.to(device)]
         frame_dynamic = torch.cat([clip.to(device, dtype) for clip in dynamic])
+        frame_shape = (1, channels, size, size)
+        if latents is None and config.shared_noise:
+            latents = sample_shared_noise((len(lengths), *frame_shape), generator, device, dtype)
+        generators = frame_generators(generator, lengths, device, config.shared_noise)
         if latents is None:
-            shape = (len(lengths), 1, channels, size, size)
-            latents = sample_shared_noise(shape, generator, device, dtype)
-        latents = latents.to(device, dtype)
-        if latents.shape[1] == 1:
-            frame_latents = latents[:, 0][clip_of_frame.to(device)]
+            frame_latents = randn_tensor((len(generators), *frame_shape[1:]), generators, device, dtype)
+        elif latents.shape[1] == 1:
+            frame_latents = latents.to(device, dtype)[:, 0][clip_of_frame.to(device)]
         else:
-            frame_latents = rearrange(latents, "b n c h w -> (b n) c h w")
-        generators = frame_generators(generator, lengths, device)
+            frame_latents = rearrange(latents.to(device, dtype), "b n c h w -> (b n) c h w")
 
         pieces = torch.arange(len(clip_of_frame)).split(frames_per_batch)
         scheduler = copy.deepcopy(self.scheduler)  # its state is this call's: threads may share the pipeline

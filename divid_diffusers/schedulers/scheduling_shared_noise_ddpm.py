@@ -25,11 +25,11 @@ def sample_shared_noise(
 
 
 def frame_generators(
-    generator: Generators, lengths: list[int], device: torch.device | str = "cpu"
+    generator: Generators, lengths: list[int], device: torch.device | str = "cpu", shared: bool = True
 ) -> list[torch.Generator]:
     """
     One generator per frame, those of a clip all in the same state: a stock scheduler that is given them together with
-    frames folded into the batch draws the same noise for every frame of a clip.
+    frames folded into the batch draws the same noise for every frame of a clip. Not `shared`, they are all different.
 
     Args:
         generator: the caller's, one for the batch or one per clip; `None` is torch's global one.
@@ -47,7 +47,7 @@ def frame_generators(
         seed = torch.randint(
             2**62, (), generator=clip_generator, device=where if clip_generator is not None else "cpu"
         ).item()
-        generators += [torch.Generator(where).manual_seed(seed) for _ in range(length)]
+        generators += [torch.Generator(where).manual_seed(seed + i * (not shared)) for i in range(length)]
     return generators
 
 

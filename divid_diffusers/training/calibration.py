@@ -23,7 +23,8 @@ def calibrate(encoder: DiViDSequenceEncoder, clips: torch.Tensor) -> None:
         layer.bias.sub_(mean).div_(std)
         return layer(inputs)
 
-    hidden = encoder.encode_frames(clips[:, :1])[:, 0]
+    read = clips[:, :1] if encoder.config.static_source == "first" else clips
+    hidden = encoder.encode_frames(read).mean(dim=1)
     for layer in encoder.static_encoder:
         hidden = standardise(layer, hidden) if isinstance(layer, nn.Linear) else layer(hidden)
     captured = []

@@ -46,7 +46,7 @@ class TrainingModule(nn.Module):
         static_of_swaps = None
         if args.invariance_weight:
             of_others = dynamic[:, :1].roll(1, dims=0)
-            static_of_swaps = self.static_of_swaps(tokens.static, of_others, noise.noise, last_timestep)
+            static_of_swaps = self.static_of_swaps(tokens.static, of_others, noise.noise[:, :1], last_timestep)
         return prediction, tokens.static, tokens.dynamic, static_of_swaps
 
     @torch.no_grad()
@@ -60,7 +60,7 @@ class TrainingModule(nn.Module):
             return clips
         dynamic = self.encoder(clips[chosen]).dynamic
         static = self.encoder(clips[(chosen + 1) % len(clips), :1]).static
-        start = noise.noise[chosen].expand(-1, clips.shape[1], -1, -1, -1)
+        start = noise.noise[chosen, :1].expand(-1, clips.shape[1], -1, -1, -1)
         swaps = self.unet(start, last_timestep, static=static, dynamic=dynamic).sample
         return clips.index_put((chosen,), swaps.clamp(-1, 1).to(clips.dtype))
 

@@ -15,7 +15,7 @@ class StepNoise:
 
     Attributes:
         timesteps (`(B,)`): one t per clip (equation 1).
-        noise (`(B, 1, C, H, W)`): one noise per clip.
+        noise (`(B, 1, C, H, W)`): one noise per clip; `(B, K, C, H, W)` without shared noise.
         frames (`(B, K)`): the frames of each clip that are denoised.
         drop_static, drop_dynamic (`(B,)`): clips that lose a token to guidance.
         colour (`(B, C, C)`), shade (`(B, C)`), stretch (`(B, 2)`): the augmentation of the clip that d is read from.
@@ -72,7 +72,7 @@ def draw(
     timesteps = (
         (num_train_timesteps * (1 - uniform(total) ** args.timestep_bias)).long().clamp(0, num_train_timesteps - 1)
     )
-    noise = normal(total, 1, channels, size, size)
+    noise = normal(total, 1 if args.shared_noise else args.frames_per_clip, channels, size, size)
     frames = uniform(total, args.num_frames).argsort(dim=1)[:, : args.frames_per_clip]
     colour = torch.eye(channels) + args.dynamic_recolour * normal(total, channels, channels)
     return StepNoise(

@@ -27,6 +27,16 @@ def test_it_depends_on_names_and_labels_alone_whatever_the_order_and_the_names_o
     assert validation_ids(labels) == validation_ids(dict(reversed(as_numbers.items()))) != set()
 
 
+@pytest.mark.parametrize("people", [2, 3, 5])
+def test_swaps_between_what_is_held_out_can_change_who_and_what(people):
+    held_out = [
+        [values[name] for clip, values in labels.items() if clip in validation_ids(labels)]
+        for labels in [clips(*product(range(people), "wx", "123"), names=("identity", "action", "trial"))]
+        for name in ("identity", "action")
+    ]
+    assert all(len(set(classes)) > 1 for classes in held_out)
+
+
 @pytest.mark.parametrize(
     ("labels", "count"),
     [

@@ -43,6 +43,16 @@ def test_the_static_token_sees_the_static_frame_and_no_other(static_frame, posit
     assert seen.tolist() == [frame == position for frame in range(4)]
 
 
+@pytest.mark.parametrize("copied", [False, True])
+def test_a_static_token_of_all_frames_sees_them_all_and_not_the_copy_that_motion_is_read_from(copied):
+    encoder, clips = tiny_encoder(static_source="all"), random_clips(1, 4).requires_grad_()
+    copy = random_clips(1, 3, seed=1).requires_grad_() if copied else None
+    tokens = encoder(clips, dynamic_frames=copy)
+    assert influence(tokens.static, clips)[0].flatten(1).any(dim=1).all() and tokens.dynamic.shape[1] == 4 - copied
+    assert not copied or not influence(tokens.static, copy).any()
+    torch.testing.assert_close(tokens.static, encoder(clips.flip(1)).static)
+
+
 def test_every_dynamic_token_sees_every_frame():
     clips = random_clips(1, 5).requires_grad_()
     dynamic = tiny_encoder()(clips).dynamic
@@ -119,6 +129,7 @@ def test_motion_can_be_read_from_another_copy_of_the_clip():
     ("overrides", "message"),
     [
         ({"sample_size": 15}, "`sample_size` \\(15\\) must be a multiple"),
+        ({"static_source": "last"}, "`static_source` is 'last'; choose one of first, all"),
         ({"first_frame": "last"}, "`first_frame` is 'last'; choose one of context, null"),
     ],
 )

@@ -208,6 +208,19 @@ def test_modulation_alone_carries_both_tokens():
     assert not any(influence(predict(unet, random_clips(), *tokens), token).any() for token in tokens)
 
 
+def test_without_cross_attention_modulation_is_the_only_way_and_every_weight_is_used():
+    unet, tokens = tiny_unet(token_modulation=True, cross_attention=False), random_tokens()
+    assert not [
+        name for name, _ in unet.named_parameters() if ".attn2." in name or ".norm2." in name and "transf" in name
+    ]
+    predict(unet, random_clips(), *tokens).square().mean().backward()
+    assert all(weight.grad is not None for name, weight in unet.named_parameters() if not name.startswith("null_"))
+    torch.nn.init.zeros_(unet.modulation_proj.weight)
+    assert torch.equal(predict(unet, random_clips(), *tokens), predict(unet, random_clips(), *random_tokens(seed=1)))
+    with pytest.raises(ValueError, match="no token reaches the frames"):
+        tiny_unet(cross_attention=False)
+
+
 @pytest.mark.parametrize("patch_size", [1, 2])
 def test_a_position_embedding_tells_places_apart_where_the_picture_does_not(patch_size):
     unet, flat = tiny_unet(position_embedding=True, patch_size=patch_size), torch.zeros(1, 1, 3, SIZE, SIZE)

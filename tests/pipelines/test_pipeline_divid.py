@@ -241,6 +241,18 @@ def test_a_scheduler_of_ones_own_is_taken(pipe):
     assert pt(pipe, *random_tokens()).isfinite().all()
 
 
+@pytest.mark.parametrize("scheduler", ["DDIMScheduler", "DDPMScheduler"])
+def test_a_model_that_was_trained_without_shared_noise_is_sampled_without(scheduler):
+    scheduler = getattr(diffusers, scheduler).from_config(SharedNoiseDDPMScheduler().config)
+    pipe, (static, dynamic) = tiny_pipeline(scheduler, shared_noise=False), random_tokens(2, 1)
+    tokens = static, dynamic.expand(-1, 3, -1)
+    clips = pt(pipe, *tokens)
+    frames = clips.flatten(0, 1)
+    assert all(distance(one, other) > 1e-3 for i, one in enumerate(frames) for other in frames[:i])
+    assert torch.equal(clips, pt(pipe, *tokens)) and torch.equal(clips[:, :2], pt(pipe, static, tokens[1][:, :2]))
+    close(pt(pipe, *tokens, frames_per_batch=2), clips, 1e-4)
+
+
 def test_clips_with_equal_tokens_get_different_noise(pipe):
     static, dynamic = random_tokens(1)
     clips = pt(pipe, static.expand(2, -1), dynamic.expand(2, -1, -1))

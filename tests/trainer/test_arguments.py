@@ -243,6 +243,9 @@ def test_what_may_change_does_and_checks_know_what_the_checkpoint_decides(pretra
         "--shrink_input",
         "--first_frame context",
         "--no-residual",
+        "--static_source all",
+        "--no-shared_noise",
+        "--no-token_modulation",
         "--calibrate_tokens",
     ],
 )

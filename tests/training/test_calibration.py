@@ -1,11 +1,13 @@
+import pytest
 import torch
 from tiny import random_clips, tiny_encoder
 
 from divid_diffusers.training.calibration import calibrate
 
 
-def test_tokens_start_with_mean_0_and_variance_1():
-    encoder = tiny_encoder()
+@pytest.mark.parametrize("static_source", ["first", "all"])
+def test_tokens_start_with_mean_0_and_variance_1(static_source):
+    encoder = tiny_encoder(static_source=static_source)
     clips = random_clips(batch=24, frames=4) + torch.linspace(-0.5, 0.5, 24)[:, None, None, None, None]
     clips = clips.clamp(-1, 1)
     before = encoder(clips)

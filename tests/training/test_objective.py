@@ -44,6 +44,21 @@ def test_tokens_of_unequal_widths_have_no_orthogonality_and_only_a_weight_of_0_l
     assert evaluate_uneven("0").loss_orth == 0
 
 
+def test_each_frame_is_asked_for_its_own_noise_where_noise_is_not_shared():
+    clips, noise = random_clips(2, 3), draws("--no-shared_noise")
+    seen, result = seen_by_the_model(clips, noise, "--no-shared_noise")
+    frames = clips[torch.arange(2)[:, None], noise.frames]
+    abar = SharedNoiseDDPMScheduler().alphas_cumprod[noise.timesteps].view(-1, 1, 1, 1, 1)
+    assert torch.allclose(seen["noisy"], abar.sqrt() * frames + (1 - abar).sqrt() * noise.noise, atol=1e-6)
+    expected = (noise.noise - seen["noisy"]).square().mean(dim=(1, 2, 3, 4))
+    assert torch.allclose(result.per_clip, expected)
+
+
+def test_swaps_that_are_predicted_in_one_step_are_of_one_frame_whatever_the_noise():
+    flags = ["--invariance_weight", "0.1", "--prediction_type", "sample"]
+    assert evaluate(*flags, "--no-shared_noise").loss_inv.isfinite()
+
+
 def test_motion_weight_raises_the_loss_and_leaves_tokens_alone():
     plain, weighted = evaluate(), evaluate("--motion_weight", "4")
     assert (weighted.per_clip > plain.per_clip).all()

@@ -56,6 +56,14 @@ def test_there_is_one_time_and_one_noise_per_clip():
     assert len(set(noise.timesteps.tolist())) > 1
 
 
+def test_without_shared_noise_every_frame_that_is_denoised_has_its_own():
+    args = parse_args(
+        [f"--{name}={value}" for name, value in FLAGS.items()] + ["--frames_per_clip=3", "--no-shared_noise"]
+    )
+    noise = step_noise.draw(args, 0, 0, 0, 1, 3, 8, 6, 1000).noise
+    assert noise.shape == (4, 3, 3, 8, 8) and not torch.equal(noise[:, 0], noise[:, 1])
+
+
 def test_times_cover_the_whole_range():
     times = torch.cat([draw(step, train_batch_size=500).timesteps for step in range(4)])
     assert times.min() >= 0 and times.max() <= 999

@@ -214,7 +214,7 @@ def bottleneck(model: PipelineDisentangler, bench: Bench) -> dict:
 
 def routing(model: PipelineDisentangler, bench: Bench) -> dict:
     """Mean weight on s by resolution and step; and a picture, which JSON cannot hold."""
-    if not hasattr(model.pipe, "unet"):
+    if not hasattr(model.pipe, "unet") or not model.pipe.unet.config.cross_attention:
         raise NotMeasured("This model has no attention between tokens to look at.")
     clips = bench.some_clips(ROUTED_CLIPS)
     with torch.no_grad():

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from diffusers import DiffusionPipeline
 
-from divid_diffusers.models.sequence_encoder import FIRST_FRAME_TOKENS, DiViDSequenceEncoder
+from divid_diffusers.models.sequence_encoder import FIRST_FRAME_TOKENS, STATIC_SOURCES, DiViDSequenceEncoder
 from divid_diffusers.models.unet_static_dynamic import DiViDUNet2DConditionModel
 from divid_diffusers.presets import PRESETS
 
@@ -20,6 +20,10 @@ OF_THE_WEIGHTS = {
     "shrink_input": "unet",
     "pixel_shortcut": "encoder",
     "first_frame": "encoder",
+    "static_source": "encoder",
+    "shared_noise": "unet",
+    "cross_attention": "unet",
+    "token_modulation": "unet",
 }
 
 
@@ -65,6 +69,29 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help="Read d from each frame less the static one, so that a swap starts in the static donor's pose. Without, "
         "d tells the pose "
         "itself: for clips that start in the middle of a movement. On in the paper.",
+    )
+    model.add_argument(
+        "--static_source",
+        default="first",
+        choices=STATIC_SOURCES,
+        help="Frames that s is read from; first in the paper.",
+    )
+    model.add_argument(
+        "--shared_noise",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="One noise for all frames of a clip. On in the paper.",
+    )
+    model.add_argument(
+        "--cross_attention",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="Frames look at their two tokens. On in the paper.",
+    )
+    model.add_argument(
+        "--token_modulation",
+        action=argparse.BooleanOptionalAction,
+        help="Both tokens also modulate every residual block. Default: the preset's; off in the paper.",
     )
     model.add_argument("--static_dropout", type=float, default=0.0, help="How often s is replaced by its null token.")
     model.add_argument("--dynamic_dropout", type=float, default=0.0, help="How often d is replaced by its null token.")
