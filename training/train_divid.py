@@ -60,7 +60,11 @@ class DiViDRecipe:
         self.static_dim = encoder.config.static_dim
 
     def losses(self, module: nn.Module, clips: torch.Tensor, position: BatchPosition) -> dict[str, torch.Tensor]:
-        """The loss and its parts, and L_DDPM of every clip in the bucket of its timestep."""
+        """
+        The loss and its parts, and L_DDPM of every clip in the bucket of its timestep. With `--pair_by` the clips are
+        `(B, 2, N, C, H, W)`, each with its partner.
+        """
+        clips, partners = clips.unbind(1) if self.args.pair_by else (clips, None)
         num_timesteps = self.noise_scheduler.config.num_train_timesteps
         noise = step_noise.draw(
             self.args,
@@ -72,7 +76,7 @@ class DiViDRecipe:
             self.static_dim,
             num_timesteps,
         ).to(clips.device)
-        result = objective(module, clips, noise, self.noise_scheduler, self.args)
+        result = objective(module, clips, noise, self.noise_scheduler, self.args, partners)
         losses = {
             "loss": result.loss,
             "loss_ddpm": result.loss_ddpm,

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, Sampler
 
+from .pairing import Partners
+
 
 FRAME_SAMPLING = ("random", "uniform", "contiguous", "strided")
 
@@ -69,18 +71,32 @@ class SampledClips(Dataset):
         num_frames (`int`): N.
         seed (`int`): of the frame choice.
         how (`str`): which frames, see [`sample_frame_indices`].
+        partners: if given, an item is a clip and a partner, each cut for itself: `(2, N, C, H, W)`.
     """
 
-    def __init__(self, clips: Sequence[dict], num_frames: int, seed: int = 0, how: str = "random"):
-        self.clips, self.num_frames, self.seed, self.how = clips, num_frames, seed, how
+    def __init__(
+        self,
+        clips: Sequence[dict],
+        num_frames: int,
+        seed: int = 0,
+        how: str = "random",
+        partners: Partners | None = None,
+    ):
+        self.clips, self.num_frames, self.seed, self.how, self.partners = clips, num_frames, seed, how, partners
 
     def __len__(self) -> int:
         return len(self.clips)
 
     def __getitem__(self, position: int) -> torch.Tensor:
         epoch, index = divmod(position, len(self.clips))
-        frames = self.clips[index]["frames"]
         rng = np.random.default_rng((self.seed, epoch, index))
+        clip = self.cut(index, rng)
+        if self.partners is None:
+            return clip
+        return torch.stack([clip, self.cut(self.partners.draw(index, rng), rng)])
+
+    def cut(self, index: int, rng: np.random.Generator) -> torch.Tensor:
+        frames = self.clips[index]["frames"]
         return frames[sample_frame_indices(len(frames), self.num_frames, rng, self.how)]
 
 

@@ -30,9 +30,11 @@ class TrainingModule(nn.Module):
         super().__init__()
         self.encoder, self.unet = encoder, unet
 
-    def forward(self, clips, noisy, noise: StepNoise, last_timestep: int, args):
-        motions = self.shown_by_others(clips, noise, last_timestep) if args.dynamic_swaps else clips
-        static_clips, dynamic_clips = views(clips, motions, noise, args)
+    def forward(self, people, motions, noisy, noise: StepNoise, last_timestep: int, args):
+        """s is of `people` and d of `motions`, `(B, N, C, H, W)`: the clips themselves, but for `--pair_by`."""
+        if args.dynamic_swaps:
+            motions = self.shown_by_others(people, motions, noise, last_timestep)
+        static_clips, dynamic_clips = views(people, motions, noise, args)
         tokens = self.encoder(static_clips, dynamic_frames=dynamic_clips)
         dynamic = take_frames(tokens.dynamic, noise.frames)
         prediction = self.unet(
@@ -50,19 +52,19 @@ class TrainingModule(nn.Module):
         return prediction, tokens.static, tokens.dynamic, static_of_swaps
 
     @torch.no_grad()
-    def shown_by_others(self, clips, noise, last_timestep: int) -> torch.Tensor:
+    def shown_by_others(self, people, motions, noise, last_timestep: int) -> torch.Tensor:
         """
-        Clips `(B, N, C, H, W)`; those in `noise.swap` as a swap shows them, predicted in one step from pure noise: the
-        same motion, performed by the person of the next clip. A d that tells who performs is told wrong by it.
+        The motions; those in `noise.swap` as a swap shows them, predicted in one step from pure noise: performed by
+        the person of the next clip. A d that tells who performs is told wrong by it.
         """
         chosen = noise.swap.nonzero()[:, 0]
         if not len(chosen):
-            return clips
-        dynamic = self.encoder(clips[chosen]).dynamic
-        static = self.encoder(clips[(chosen + 1) % len(clips), :1]).static
-        start = noise.noise[chosen, :1].expand(-1, clips.shape[1], -1, -1, -1)
+            return motions
+        dynamic = self.encoder(motions[chosen]).dynamic
+        static = self.encoder(people[(chosen + 1) % len(people), :1]).static
+        start = noise.noise[chosen, :1].expand(-1, motions.shape[1], -1, -1, -1)
         swaps = self.unet(start, last_timestep, static=static, dynamic=dynamic).sample
-        return clips.index_put((chosen,), swaps.clamp(-1, 1).to(clips.dtype))
+        return motions.index_put((chosen,), swaps.clamp(-1, 1).to(motions.dtype))
 
     def static_of_swaps(self, static, dynamic, noise, last_timestep: int) -> torch.Tensor:
         """
@@ -80,22 +82,27 @@ def take_frames(clips: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:
 
 
 def views(
-    clips: torch.Tensor, motions: torch.Tensor, noise: StepNoise, args
+    people: torch.Tensor, motions: torch.Tensor, noise: StepNoise, args
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """
-    The clips that s and d are read from, of clips and of clips with the same motions; None where they are the same.
-    Training may change either (our choice, off in the paper): what is changed cannot travel through that token.
+    The clips as s and d are read from them; None where both are the same. Training may change either (our choice, off
+    in the paper): what is changed cannot travel through that token.
     """
-    if not (args.static_mirror or args.dynamic_recolour or args.dynamic_stretch or args.dynamic_swaps):
-        return clips, None
-    static_clips = torch.where(noise.mirror[:, None, None, None, None], clips.flip(-1), clips)
+    static_clips, dynamic_clips = people, motions
+    if args.static_mirror:
+        static_clips = torch.where(noise.mirror[:, None, None, None, None], people.flip(-1), people)
     if args.dynamic_recolour or args.dynamic_stretch:
-        motions = stretch(recolour(motions, noise.colour, noise.shade), noise.stretch)
-    return static_clips, motions
+        dynamic_clips = stretch(recolour(motions, noise.colour, noise.shade), noise.stretch)
+    return static_clips, None if dynamic_clips is static_clips else dynamic_clips
 
 
 def objective(
-    model: nn.Module, clips: torch.Tensor, noise: StepNoise, noise_scheduler: SharedNoiseDDPMScheduler, args
+    model: nn.Module,
+    clips: torch.Tensor,
+    noise: StepNoise,
+    noise_scheduler: SharedNoiseDDPMScheduler,
+    args,
+    partners: torch.Tensor | None = None,
 ) -> Objective:
     r"""
     The loss of clips `(B, N, C, H, W)` in [-1, 1], with the numbers of the paper's equations (Gheisari and Genovesio
@@ -107,13 +114,17 @@ def objective(
         L      = L_DDPM + lambda L_orth                                           (5)
                + static_bottleneck * rate + invariance_weight * L_inv             ours, off in the paper
 
-    The last two are [`static_rate`] and [`invariance_loss`]. Raises ValueError for tokens of unequal widths where
-    lambda is above 0.
+    The last two are [`static_rate`] and [`invariance_loss`]. With `partners` `(B, N, C, H, W)`, clips of the same
+    identity or action as `args.pair_by` says, that token is read from them (weak supervision, our choice).
+
+    Raises ValueError for tokens of unequal widths where lambda is above 0.
     """
     frames = take_frames(clips, noise.frames)
     noisy = noise_scheduler.add_noise(frames, noise.noise, noise.timesteps)
     last_timestep = noise_scheduler.config.num_train_timesteps - 1
-    prediction, static, dynamic, static_of_swaps = model(clips, noisy, noise, last_timestep, args)
+    people = partners if args.pair_by == "identity" else clips
+    motions = partners if args.pair_by == "action" else clips
+    prediction, static, dynamic, static_of_swaps = model(people, motions, noisy, noise, last_timestep, args)
 
     abar = noise_scheduler.alphas_cumprod.to(clips.device)[noise.timesteps]
     target = losses.target(args.prediction_type, frames, noise.noise.expand_as(frames), abar)

@@ -76,8 +76,8 @@ def seen_by_the_model(clips, noise, *flags):
     args = parse_args(["--preset=paper", "--num_frames", "3", "--train_batch_size", "2", *flags])
     seen = {}
 
-    def model(clips, noisy, noise, last_timestep, args):
-        static_clips, dynamic_clips = views(clips, clips, noise, args)
+    def model(people, motions, noisy, noise, last_timestep, args):
+        static_clips, dynamic_clips = views(people, motions, noise, args)
         seen.update(static=static_clips, dynamic=dynamic_clips, noisy=noisy)
         return noisy, *random_tokens(), None
 
@@ -182,7 +182,7 @@ def test_the_swaps_that_s_is_read_from_are_of_its_own_clip_and_the_motion_of_ano
     model, clips = TrainingModule(tiny_encoder(), unet), random_clips(batch=2, frames=3)
     args = parse_args(["--preset=paper", "--num_frames", "3", "--train_batch_size", "2", *INVARIANCE])
     noise = step_noise.draw(args, 0, 0, 0, 1, 3, SIZE, 16, 1000)
-    _, static, dynamic, static_of_swaps = model(clips, noise.noise, noise, 999, args)
+    _, static, dynamic, static_of_swaps = model(clips, clips, noise.noise, noise, 999, args)
     torch.testing.assert_close(seen["static"], static)
     torch.testing.assert_close(seen["dynamic"], dynamic[[1, 0], noise.frames[[1, 0], 0]][:, None])
     torch.testing.assert_close(static_of_swaps, model.encoder(noise.noise).static)
@@ -253,7 +253,7 @@ def test_d_is_read_from_the_motion_as_the_next_clip_s_person_performs_it_where_t
     noise = replace(noise, swap=torch.tensor([False, True, False]))
     torch.manual_seed(0)
     model = TrainingModule(tiny_encoder(), tiny_unet(prediction_type="sample"))
-    shown = model.shown_by_others(clips, noise, 999)
+    shown = model.shown_by_others(clips, clips, noise, 999)
     assert torch.equal(shown[[0, 2]], clips[[0, 2]]) and not shown.requires_grad
     with torch.no_grad():
         static, dynamic = model.encoder(clips).static[2:], model.encoder(clips).dynamic[1:2]
@@ -281,3 +281,19 @@ def test_the_share_of_swaps_grows_from_nothing_unless_the_start_can_swap():
     assert [step_noise.swap_share(args, step) for step in (0, 1000, 2000, 9000)] == [0, 0.5, 1, 1]
     args.pretrained_model_name_or_path = "x"
     assert step_noise.swap_share(args, 0) == 1
+
+
+@pytest.mark.parametrize("label, token", [("identity", "static"), ("action", "dynamic")])
+def test_a_partner_gives_the_token_that_its_label_stands_for_and_nothing_else(label, token):
+    clips, partners, flags = random_clips(2, 3), random_clips(2, 3, seed=1), ["--pair_by", label]
+    args, seen = parse_args(["--preset=paper", "--num_frames=3", "--train_batch_size=2", *flags]), {}
+
+    def model(people, motions, noisy, *_):
+        seen.update(static=people, dynamic=motions)
+        return noisy, *random_tokens(), None
+
+    noise, scheduler = draws(*flags), SharedNoiseDDPMScheduler()
+    result = objective(model, clips, noise, scheduler, args, partners)
+    assert torch.equal(seen.pop(token), partners)
+    assert torch.equal(seen.popitem()[1], clips)
+    assert torch.equal(result.per_clip, objective(model, clips, noise, scheduler, args, clips).per_clip)

@@ -97,6 +97,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     model.add_argument("--dynamic_dropout", type=float, default=0.0, help="How often d is replaced by its null token.")
 
     add_data_flags(parser)
+    weak = parser.add_argument_group("weak supervision")
+    weak.add_argument(
+        "--pair_by",
+        choices=["identity", "action"],
+        help="Labels tell which clips show one person, or one action: s (or d) is read from another clip of it. For d "
+        "only where an action is performed alike, frame by frame, as in Sprites.",
+    )
+    weak.add_argument("--labelled_share", type=float, default=1.0, help="Of the clips whose label is used.")
     loss = parser.add_argument_group("loss")
     loss.add_argument("--orthogonality_weight", type=float, default=0.1, help="lambda of L = L_DDPM + lambda L_orth.")
     loss.add_argument(

@@ -35,6 +35,7 @@ RULES: dict[str, Rule] = {
     "static_dropout": SHARE,
     "dynamic_dropout": SHARE,
     "dynamic_swaps": within(0, 1),
+    "labelled_share": within(0, 1),
     "orthogonality_weight": at_least(0),
     "frames_per_clip": at_least(1),
     "timestep_bias": above(0),

@@ -6,6 +6,7 @@ import torch
 from accelerate.logging import get_logger
 
 from divid_diffusers.data.held_out import PUPPETS_SEED
+from divid_diffusers.data.pairing import Partners
 from divid_diffusers.data.prepared import load_training_clips
 from divid_diffusers.data.puppets import SETS, Puppets
 from divid_diffusers.data.sampling import draw_clips, evenly_spaced
@@ -30,6 +31,17 @@ def open_clips(args):
     if sentence:
         logger.warning(sentence)
     return train, held_out, (channels, height)
+
+
+def partners(clips, args) -> Partners | None:
+    """For `--pair_by`, which only DiViD's trainer has."""
+    label = getattr(args, "pair_by", None)
+    if label is None:
+        return None
+    if label not in getattr(clips, "labels", ()):
+        known = ", ".join(getattr(clips, "labels", ())) or "none that is shared by clips"
+        raise SystemExit(f"--pair_by {label}: the clips of {args.dataset} have no such label. They have {known}.")
+    return Partners(clips.dataset.with_format(None)[label], args.labelled_share, args.seed)
 
 
 def some_clips(clips, args, count: int) -> torch.Tensor:

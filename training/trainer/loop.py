@@ -18,7 +18,7 @@ from divid_diffusers.data.sampling import ResumableBatchSampler, SampledClips
 
 from . import checkpoints
 from .batch_norm import settle_batch_norm
-from .clips import fingerprint, some_clips, to_model_range
+from .clips import fingerprint, partners, some_clips, to_model_range
 from .first_lines import first_lines
 from .flags import flags_of, flags_shown
 from .length import Length
@@ -66,7 +66,7 @@ def train(accelerator: Accelerator, recipe: Recipe, train_clips: Sequence, held_
     figures = forget_later(output_dir, progress.step) if accelerator.is_main_process else {}
     saved_step = progress.step  # where it is, a checkpoint is; a start needs none
 
-    data = SampledClips(train_clips, args.num_frames, args.seed, args.frame_sampling)
+    data = SampledClips(train_clips, args.num_frames, args.seed, args.frame_sampling, partners(train_clips, args))
     loader = torch.utils.data.DataLoader(
         data,
         batch_sampler=ResumableBatchSampler(
