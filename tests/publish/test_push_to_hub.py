@@ -29,7 +29,9 @@ from divid_diffusers.evaluation.results_file import fingerprint
 
 TESTS = Path(__file__).parents[1]
 SCRIPT = TESTS.parent / "training/publish/push_to_hub.py"
-ARGS = SimpleNamespace(dataset="puppets", num_inference_steps=3, license="cc-by-4.0")
+ARGS = SimpleNamespace(
+    dataset="puppets", num_inference_steps=3, license="cc-by-4.0", residual=True, pair_by=None, labelled_share=1.0
+)
 FACTS = {
     "name": "run",
     "source": "Puppets",
@@ -126,6 +128,16 @@ def reconstruct(pipe, clips):
 
 
 # --- what is published ---------------------------------------------------------------------------------------------
+
+
+def test_a_card_says_whether_labels_were_used_and_from_where_a_swap_starts(tmp_path):
+    cards = []
+    for own in ({}, {"residual": False, "pair_by": "identity", "labelled_share": 0.25}):
+        write_model_card(tmp_path, SimpleNamespace(**vars(ARGS) | own), FACTS)
+        cards.append((tmp_path / "README.md").read_text())
+    plain, weak = cards
+    assert "starts from the pose of the static clip" in plain and "supervised" not in plain
+    assert "starts from the pose" not in weak and "**Weakly supervised**: the identity of 25% of the clips" in weak
 
 
 def test_one_commit_has_the_pipeline_twice_its_code_card_and_pictures_and_no_training_state(run, hub, push):

@@ -34,14 +34,15 @@ export_clip(clip, "swap.gif")
 {command}
 ```
 
-{figures}
+{labels}{figures}
 
 ## Limits
 
-Frames are decoded one by one: nothing but the tokens and the shared noise keeps them consistent. Motion is encoded relative to
-the clip's first frame, so a swap starts from the pose of the static clip. The model knows the domain it was trained on and
-nothing else. Do not use identity swapping to pass a recording off as that of somebody else.
+Frames are decoded one by one: nothing but the tokens and the shared noise keeps them consistent. {start}The model
+knows the domain it was trained on and nothing else. Do not use identity swapping to pass a recording off as that of somebody else.
 """
+RELATIVE = "Motion is encoded relative to the clip's first frame, so a swap starts from the pose of the static clip. "
+LABELS = "**Weakly supervised**: the {label} of {share:.0%} of the clips was used.\n\n"
 SOURCES = {
     "dbse": "[DBSE](https://arxiv.org/abs/2406.18131) (Berman et al., ICML 2024)",
     "spyl": "[SPYL](https://arxiv.org/abs/2305.15924) (Naiman et al., ICML 2023)",
@@ -148,7 +149,9 @@ def write_model_card(output_dir: Path, args, facts: dict[str, str]) -> None:
     table = (
         f"On {facts['held_out']}, decoded from pure noise in {args.num_inference_steps} steps:\n\n{facts['figures']}"
     )
-    text = TEXT.format(**facts | {"figures": table if facts["figures"] else ""}, metadata=metadata.to_yaml())
+    labels = LABELS.format(label=args.pair_by, share=args.labelled_share) if args.pair_by else ""
+    own = {"figures": table if facts["figures"] else "", "labels": labels, "start": RELATIVE if args.residual else ""}
+    text = TEXT.format(**facts | own, metadata=metadata.to_yaml())
     save_card(text, output_dir)
 
 
