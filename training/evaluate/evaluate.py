@@ -148,7 +148,7 @@ def open_bench(args) -> Bench:
     pairs = ordered_pairs(len(items), args.num_pairs or None, args.seed) if len(items) > 1 else []
     probed = draw_clips(range(len(train)), args.num_probe_clips, args.seed)
     return Bench(
-        [cut(train[index], num_frames) for index in probed],
+        [train[index] for index in probed],
         items, clips, pairs, static, dynamic, judge, dict(list(judges.items())[1:]), truth, label_free,
         next(iter(args.models), ""), args.seed, args.out,
     )  # fmt: skip
@@ -211,10 +211,6 @@ def settings(args, bench: Bench) -> dict:
 def about_judge(judge: ClipJudge) -> dict:
     accuracy = judge.config.test_accuracy
     return {"fingerprint": fingerprint(judge), "accuracy": accuracy, "describe": judge.describe()}
-
-
-def cut(clip: dict, num_frames: int) -> dict:
-    return clip | {"frames": evenly_spaced([clip], num_frames)[0]}
 
 
 def labels_of(item: dict) -> dict:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from divid_diffusers.clips.writing import written_whole
 from divid_diffusers.evaluation.bottleneck import plot_bottleneck
-from divid_diffusers.evaluation.leakage import leakage_table
+from divid_diffusers.evaluation.leakage import CELLS, leakage_table
 
 
 def share(value: list[float]) -> str:
@@ -167,18 +167,16 @@ def leakage(results: dict) -> str:
         return ""
     rows = []
     for name, result in found.items():
-        linear, kinds = result["probes"]["linear"], result["factors"]
-
-        def probe(code, kind):
-            each = [linear[code][factor]["accuracy"] for factor in kinds if kinds[factor] == kind]
-            return f"{100 * sum(each) / len(each):.1f}"
-
-        cells = [probe("s", "static"), probe("s", "dynamic"), probe("d mean", "static"), probe("d mean", "dynamic")]
         total, orthogonality = result["leakage"], result["orthogonality"]
-        cells += [f"{100 * total['accuracy']:.1f}", f"{100 * total['above_chance']:.1f}"]
-        rows.append([name, *cells, "–" if orthogonality is None else f"{orthogonality:.2g}"])
-    text = table(["model", "S→S", "S→D", "D→S", "D→D", "leakage", "above chance", "L_orth"], rows)
+        cells = [f"{100 * total['accuracy']:.1f}", f"{100 * total['above_chance']:.1f}"]
+        rows.append([name, *probed(result), *cells, "–" if orthogonality is None else f"{orthogonality:.2g}"])
+    rows += [["raw pixels", *probed(each["floors"]), "–", "–", "–"] for each in found.values() if each["floors"]]
+    text = table(["model", *CELLS, "leakage", "above chance", "L_orth"], rows)
     return text + "".join(f"\n### {name}\n\n{leakage_table(result)}" for name, result in found.items())
+
+
+def probed(result: dict) -> list[str]:
+    return [share([result["cells"][cell][name] for name in ("accuracy", "low", "high")]) for cell in CELLS]
 
 
 def priors(results: dict) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-from divid_diffusers.data.sampling import draw_clips
+from divid_diffusers.data.sampling import draw_clips, evenly_spaced, sample_frame_indices
 from divid_diffusers.evaluation.bottleneck import token_bottleneck
 from divid_diffusers.evaluation.label_free import Features, score_label_free
 from divid_diffusers.evaluation.leakage import LabelledCodes, measure_leakage
@@ -26,6 +26,7 @@ from divid_diffusers.models.judge import ClipJudge
 
 
 BATCH = 32  # clips decoded at once
+SAMPLINGS = 4  # of the frames of a training clip, for the leakage probes
 # Of what takes long, so many clips and pairs, drawn with the seed: `Bench.some`.
 INVERTED_CLIPS, INVERSION_STEPS = 32, 20  # inversion takes two passes, of more steps than decoding
 BOTTLENECK_CLIPS, BOTTLENECK_TIMES = 48, 11
@@ -46,7 +47,7 @@ class Bench:
     Everything the models share.
 
     Attributes:
-        train (`list[dict]`): training clips drawn for the leakage probes, cut to N frames.
+        train (`list[dict]`): whole training clips, drawn for the leakage probes and for retrieval.
         items (`list[dict]`): the held-out clips, and `clips` (`(B, N, C, H, W)` in [0, 1]) their evenly spaced frames.
         pairs: (static donor, dynamic donor) by place in `items`; none where there is one clip.
         judge: or None, which leaves the sections that need one out.
@@ -76,8 +77,20 @@ class Bench:
         self.factors = {name: [item[name] for item in self.items] for name in names}
 
     def train_clips(self) -> torch.Tensor:
-        """`(T, N, C, H, W)` in [0, 1]."""
-        return torch.stack([item["frames"] for item in self.train]).float() / 255
+        """`(T, N, C, H, W)` in [0, 1], evenly spaced frames."""
+        return evenly_spaced(self.train, self.clips.shape[1]).float() / 255
+
+    def samplings(self) -> list[torch.Tensor]:
+        """The training clips as `train_clips` and, where they have more frames than N, by other frames as well."""
+        num_frames = self.clips.shape[1]
+        samplings = [self.train_clips()]
+        for number in range(1, SAMPLINGS if any(len(item["frames"]) > num_frames for item in self.train) else 1):
+            parts = []
+            for index, item in enumerate(self.train):
+                rng = np.random.default_rng((self.seed, number, index))
+                parts.append(item["frames"][sample_frame_indices(len(item["frames"]), num_frames, rng, "uniform")])
+            samplings.append(torch.stack(parts).float() / 255)
+        return samplings
 
     def some(self, things: Sequence, count: int) -> list:
         """
@@ -100,18 +113,24 @@ class Bench:
 def leakage(model: PipelineDisentangler, bench: Bench) -> dict:
     if not bench.static_factors or not bench.dynamic_factors:
         raise NotMeasured("The clips have no labels to probe for.")
-    floors = model.name == bench.model_with_floors
-    clips = bench.train_clips()
+    with_floors = model.name == bench.model_with_floors
     codes = []
-    for items, frames in ((bench.train, clips), (bench.items, bench.clips)):
-        static, dynamic = zip(*(model.encode(batch) for batch in frames.split(BATCH)), strict=True)
+    for items, samplings in ((bench.train, bench.samplings()), (bench.items, [bench.clips])):
+        clips = torch.cat(samplings)
+        static, dynamic = zip(*(model.encode(batch) for batch in clips.split(BATCH)), strict=True)
         labels = [
-            {name: np.array([item[name] for item in items]) for name in names}
+            {name: np.array([item[name] for item in items] * len(samplings)) for name in names}
             for names in (bench.static_factors, bench.dynamic_factors)
         ]
+        # Of people that test clips do not show, probes are validated on other people, too.
+        same = [item.get("identity", i) if "identity" not in bench.factors else i for i, item in enumerate(items)]
         codes.append(
             LabelledCodes(
-                torch.cat(static).numpy(), torch.cat(dynamic).numpy(), *labels, clips=frames if floors else None
+                torch.cat(static).numpy(),
+                torch.cat(dynamic).numpy(),
+                *labels,
+                np.array(same * len(samplings)),
+                clips if with_floors else None,
             )
         )
     try:
