@@ -58,7 +58,7 @@ IMAGE_ENCODER_FIELDS = (
 # parameters as DiViD's.
 CODES: dict[str, dict[str, dict]] = {
     "dbse": {
-        "published": {"dynamic_dim": 256},
+        "published": {"dynamic_dim": 256, "prior_hidden_dim": 64},
         "paper": {"dynamic_dim": 256},
         "tiny": {"dynamic_dim": 192, "hidden_dim": 192},
     },

@@ -22,7 +22,9 @@ from divid_diffusers import SequentialVAEPipeline
 from divid_diffusers.models.frame_coders import FORMS
 from divid_diffusers.models.perceptual import VGGPerceptualDistance
 from divid_diffusers.models.sequential_vae import SequentialVAE
+from divid_diffusers.models.spyl import SPYL, NegativePool
 from divid_diffusers.presets import METHODS, build_baseline
+from divid_diffusers.training.augment import recolour, stretch
 
 
 logger = get_logger(__name__)
@@ -61,6 +63,18 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         default=50.0,
         help="Passes over the clips before SPYL's contrastive terms come in: 50 of 1,000 as published.",
     )
+    loss.add_argument(
+        "--dynamic_recolour",
+        type=float,
+        default=0.0,
+        help="As in train_divid.py: read d from the clip in colours changed by so much. Off as published.",
+    )
+    loss.add_argument(
+        "--dynamic_stretch",
+        type=float,
+        default=0.0,
+        help="As in train_divid.py: read d from the clip stretched by so much. Off as published.",
+    )
     add_optimisation_flags(parser)
     add_output_flags(parser, "outputs/baseline")
     args = parse(parser, argv)
@@ -72,13 +86,21 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 class TrainingModule(nn.Module):
-    """The model's loss as its forward pass, which is what accelerate wraps."""
+    """
+    The model's loss as its forward pass, which is what accelerate wraps; and SPYL's pool of negatives, which lasts
+    from step to step but is no part of what is saved as the model.
+    """
 
     def __init__(self, model: SequentialVAE):
         super().__init__()
         self.model = model
+        widths = model.config.static_dim, model.config.dynamic_dim
+        self.pool = NegativePool(*widths) if isinstance(model, SPYL) else None
 
     def forward(self, clips: torch.Tensor, noise: dict[str, torch.Tensor], **kwargs) -> dict[str, torch.Tensor]:
+        if kwargs.get("contrast"):
+            training = self.training and torch.is_grad_enabled()  # and not one more look at a batch
+            kwargs["pool"] = self.pool.renew(*self.model.draw_pool(noise), keep=training)
         return self.model.loss(clips, noise, **kwargs)
 
 
@@ -95,19 +117,31 @@ class BaselineRecipe:
             self.options["perceptual_weight"] = args.perceptual_weight
 
     def losses(self, module: nn.Module, clips: torch.Tensor, position: BatchPosition) -> dict[str, torch.Tensor]:
-        noise = self.noise(position)
+        noise = {name: draw.to(clips.device) for name, draw in self.noise(position).items()}
+        colour, shade, factors = (noise.pop(name) for name in ("colour", "shade", "stretch"))
         options = self.options
+        if self.args.dynamic_recolour or self.args.dynamic_stretch:
+            options = options | {"dynamic_clips": stretch(recolour(clips, colour, shade), factors)}
         if self.args.method == "spyl":
             options = options | {"num_train_clips": self.num_train_clips, "contrast": self.contrasts(position)}
-        return module(clips, {name: draw.to(clips.device) for name, draw in noise.items()}, **options)
+        return module(clips, noise, **options)
 
     def noise(self, position: BatchPosition) -> dict[str, torch.Tensor]:
-        """Drawn for the whole batch of all processes and then cut, as `step_noise.draw` does."""
+        """
+        Drawn for the whole batch of all processes and then cut, as `step_noise.draw` does, and by its rules.
+        """
         args = self.args
         number = position.step * args.gradient_accumulation_steps + position.micro_batch
         generator = torch.Generator().manual_seed((args.seed * 1_000_003 + number) % 2**32)
         total = args.train_batch_size * position.world_size
         noise = self.module.model.draw_noise(total, args.num_frames, generator)
+        channels = self.module.model.config.in_channels
+        colour, shade, factors = (
+            torch.randn(total, *shape, generator=generator) for shape in ((channels, channels), (channels,), (2,))
+        )
+        noise["colour"] = torch.eye(channels) + args.dynamic_recolour * colour
+        noise["shade"] = 0.3 * args.dynamic_recolour * shade
+        noise["stretch"] = (1 + args.dynamic_stretch * factors).clamp(0.5, 2)
         mine = slice(position.rank * args.train_batch_size, (position.rank + 1) * args.train_batch_size)
         return {name: draw[mine] for name, draw in noise.items()}
 

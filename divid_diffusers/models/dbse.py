@@ -7,6 +7,7 @@ from .sequential_vae import DiagonalGaussian, GaussianHead, PerceptualDistance, 
 
 
 STATIC_HIDDEN_DIM = 64  # as published
+INITIAL_SPREAD = 0.01
 
 
 class DBSE(SequentialVAE):
@@ -22,9 +23,11 @@ class DBSE(SequentialVAE):
 
     `x'_i` is decoded from a sample of `[d_i, s]`. Every term is a sum over pixels, frames and dimensions and a mean
     over clips. When tokens are read, not trained, r_1 is 0 instead of noise, so that they are a function of the clip
-    (our choice). Sources: Berman et al. 2024, arXiv:2406.18131, method; the loss of DiViD's form Gheisari and
-    Genovesio 2025, arXiv:2507.13934, experiments, which has one reconstruction term, so the extra one for the first
-    frame is left out there (our reading).
+    (our choice). The published form starts from weights of N(0, .01), which we take for the standard deviation and for
+    convolutions and linear layers, with biases of 0 (our reading); its prior is 64 wide. Sources: Berman et al. 2024,
+    arXiv:2406.18131, method, and the authors' settings; the loss of DiViD's form Gheisari and Genovesio 2025,
+    arXiv:2507.13934, experiments, which has one reconstruction term, so the extra one for the first frame is left out
+    there (our reading).
 
     ```python
     import torch
@@ -51,11 +54,20 @@ class DBSE(SequentialVAE):
         self.dynamic_encoder = nn.LSTM(embedding_dim, hidden_dim, num_layers=2, batch_first=True, bidirectional=True)
         self.dynamic_head = GaussianHead(2 * hidden_dim, dynamic_dim)
 
+    def initialise(self, module: nn.Module) -> None:
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+            nn.init.normal_(module.weight, std=INITIAL_SPREAD)
+            nn.init.zeros_(module.bias)
+
     def posteriors(
-        self, embeddings: torch.Tensor, first_residual: torch.Tensor | None = None
+        self,
+        embeddings: torch.Tensor,
+        dynamic_embeddings: torch.Tensor | None = None,
+        first_residual: torch.Tensor | None = None,
     ) -> tuple[DiagonalGaussian, DiagonalGaussian]:
         """As in the base; `first_residual` `(B, E)` stands for r_1, which is 0 without it."""
-        residuals = embeddings - embeddings[:, :1]
+        residuals = embeddings if dynamic_embeddings is None else dynamic_embeddings
+        residuals = residuals - residuals[:, :1]
         if first_residual is not None:
             residuals = torch.cat([first_residual[:, None], residuals[:, 1:]], dim=1)
         hidden, _ = self.dynamic_encoder(residuals)
@@ -73,6 +85,7 @@ class DBSE(SequentialVAE):
         noise: dict[str, torch.Tensor],
         perceptual: PerceptualDistance | None = None,
         perceptual_weight: float = 10.0,
+        dynamic_clips: torch.Tensor | None = None,
     ) -> dict[str, torch.Tensor]:
         """
         `loss`, and the terms it is made of before their weights. A function of its arguments: nothing is drawn.
@@ -81,8 +94,10 @@ class DBSE(SequentialVAE):
             clips (`torch.Tensor` of shape `(B, N, C, H, W)`): values in [-1, 1].
             noise: what [`draw_noise`] gives for B and N, on the device of the clips.
             perceptual: such as [`VGGPerceptualDistance`]; without it the term is left out.
+            dynamic_clips: the same clips, augmented, for d to be read from.
         """
-        static, dynamic = self.posteriors(self.embed(clips), noise["first_residual"])
+        embeddings, view = self.embed(clips), self.embed_view(dynamic_clips)
+        static, dynamic = self.posteriors(embeddings, view, noise["first_residual"])
         static_sample, dynamic_sample = static.sample(noise["static"]), dynamic.sample(noise["dynamic"])
         decoded = self.decode(static_sample, dynamic_sample)
         terms = self.common_terms(clips, decoded, static, dynamic, dynamic_sample, perceptual)

@@ -1,7 +1,8 @@
 """What DBSE and SPYL share: frames coded one by one, Gaussian posteriors, a learned prior of motion."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
@@ -69,17 +70,19 @@ class DynamicPrior(nn.Module):
         previous = F.pad(dynamic[:, :-1], (0, 0, 1, 0))
         return self.head(self.lstm(previous)[0])
 
-    def rollout(self, noise: torch.Tensor) -> torch.Tensor:
+    def rollout(self, noise: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """
-        A sample `(B, N, D)` of the prior, each frame given those drawn before it; `noise` `(B, N, D)` is N(0, I).
+        A sample `(B, N, D)` of the prior, each frame given those drawn before it, and the means along the way, which
+        are what each frame was drawn around; `noise` `(B, N, D)` is N(0, I).
         """
-        previous, state, frames = torch.zeros_like(noise[:, 0]), None, []
+        previous, state, frames, means = torch.zeros_like(noise[:, 0]), None, [], []
         for frame_noise in noise.unbind(dim=1):
             hidden, state = self.lstm(previous[:, None], state)
             gaussian = self.head(hidden[:, 0])
             previous = gaussian.sample(frame_noise.to(gaussian.mean))
             frames.append(previous)
-        return torch.stack(frames, dim=1)
+            means.append(gaussian.mean)
+        return torch.stack(frames, dim=1), torch.stack(means, dim=1)
 
 
 class SequentialVAE(StrictLoadingMixin, ModelMixin, ConfigMixin, ABC):
@@ -99,6 +102,7 @@ class SequentialVAE(StrictLoadingMixin, ModelMixin, ConfigMixin, ABC):
         dynamic_dim (`int`): D. As published 32 (SPYL) or 256 (DBSE).
         static_dim (`int`): S.
         hidden_dim (`int`): width of the recurrent layers, per direction. DBSE has it equal to `dynamic_dim`.
+        prior_hidden_dim (`int`, *optional*): of the LSTM of the prior, 64 in DBSE as published. Default: `hidden_dim`.
         form (`str`): the frame encoder and decoder. `"published"`: of DCGAN, the methods' own. `"divid"`: DiViD's
             image encoder and its mirror image, as the DiViD paper compares the methods.
         sample_size (`int`), in_channels (`int`): height and width of a frame in pixels; 3 for RGB, 1 for grey or
@@ -133,6 +137,7 @@ class SequentialVAE(StrictLoadingMixin, ModelMixin, ConfigMixin, ABC):
         norm_num_groups: int = 32,
         mid_block_add_attention: bool = True,
         pixel_shortcut: bool = False,
+        prior_hidden_dim: int | None = None,
     ):
         super().__init__()
         if form not in FORMS:
@@ -168,17 +173,25 @@ class SequentialVAE(StrictLoadingMixin, ModelMixin, ConfigMixin, ABC):
             )
             self.frame_decoder = DiViDFrameDecoder(token_dim, side, latent_channels, in_channels, patch_size, **widths)
         self.embedding_dim = embedding_dim
-        self.dynamic_prior = DynamicPrior(dynamic_dim, hidden_dim)
+        self.dynamic_prior = DynamicPrior(dynamic_dim, prior_hidden_dim or hidden_dim)
         self.add_posteriors(embedding_dim, static_dim, dynamic_dim, hidden_dim)
+        if form == "published":
+            self.apply(self.initialise)
 
     @abstractmethod
     def add_posteriors(self, embedding_dim: int, static_dim: int, dynamic_dim: int, hidden_dim: int) -> None:
         """Make the layers that [`posteriors`] needs."""
 
+    def initialise(self, module: nn.Module) -> None:
+        """Draws the weights of a layer of the published form, where the method says how; else PyTorch's stay."""
+
     @abstractmethod
-    def posteriors(self, embeddings: torch.Tensor) -> tuple[DiagonalGaussian, DiagonalGaussian]:
+    def posteriors(
+        self, embeddings: torch.Tensor, dynamic_embeddings: torch.Tensor | None = None
+    ) -> tuple[DiagonalGaussian, DiagonalGaussian]:
         """
         `q(s | x)` over `(B, S)` and `q(d_i | x)` over `(B, N, D)` of embeddings `(B, N, E)`; nothing in it is random.
+        d is read from `dynamic_embeddings`, if there are any: of the same clips, augmented.
         """
 
     @abstractmethod
@@ -197,6 +210,16 @@ class SequentialVAE(StrictLoadingMixin, ModelMixin, ConfigMixin, ABC):
             )
         embeddings = self.frame_encoder(rearrange(clips, "b n c h w -> (b n) c h w"))
         return rearrange(embeddings, "(b n) e -> b n e", b=len(clips))
+
+    def embed_view(self, clips: torch.Tensor | None) -> torch.Tensor | None:
+        """
+        [`embed`] of augmented clips for d; None of none. They do not enter the statistics of BatchNorm: they are no
+        data.
+        """
+        if clips is None:
+            return None
+        with keep_statistics(self):
+            return self.embed(clips)
 
     @reads_weights
     def encode(self, clips: torch.Tensor) -> DiViDTokens:
@@ -239,7 +262,7 @@ class SequentialVAE(StrictLoadingMixin, ModelMixin, ConfigMixin, ABC):
         """Dynamic tokens `(B, N, D)` of the prior, frame after frame."""
         shape = (batch_size, num_frames, self.config.dynamic_dim)
         noise = randn_tensor(shape, generator=generator, device=input_device(self), dtype=self.dtype)
-        return self.dynamic_prior.rollout(noise)
+        return self.dynamic_prior.rollout(noise)[0]
 
     def draw_noise(
         self, batch_size: int, num_frames: int, generator: torch.Generator | None = None
@@ -283,6 +306,23 @@ class SequentialVAE(StrictLoadingMixin, ModelMixin, ConfigMixin, ABC):
         terms["static_kl"] = static.kl(STANDARD).mean()
         terms["dynamic_kl"] = dynamic.kl(self.dynamic_prior(dynamic_sample)).sum(dim=1).mean()
         return terms
+
+
+@contextmanager
+def keep_statistics(model: nn.Module) -> Iterator[None]:
+    """
+    Within it BatchNorm normalises by the batch as ever, but its running averages forget the batch: what a model drew,
+    or what was augmented, is no data.
+    """
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    try:
+        for norm in norms:
+            norm.momentum = 0.0
+        yield
+    finally:
+        for norm, momentum in zip(norms, momenta):
+            norm.momentum = momentum
 
 
 def with_total(terms: dict[str, torch.Tensor], weights: dict[str, float]) -> dict[str, torch.Tensor]:

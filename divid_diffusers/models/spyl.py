@@ -1,17 +1,23 @@
 """SPYL: both codes from the whole clip, told apart by contrast with clips that the model draws itself."""
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from .sequential_vae import DiagonalGaussian, GaussianHead, PerceptualDistance, SequentialVAE, with_total
+from .sequential_vae import (
+    DiagonalGaussian,
+    GaussianHead,
+    PerceptualDistance,
+    SequentialVAE,
+    keep_statistics,
+    with_total,
+)
 
 
-POOL = 4  # clips drawn per clip of the batch, of which the farthest half are the negatives: 256 of 512 as published
+DRAWN = 4  # clips drawn per clip of the batch, 512 as published
+POOL_SIZE = 512  # of which the farthest half are the negatives: 256
 TEMPERATURE = 0.5
 OWN_WEIGHTS = {"static_kl": 5.0, "dynamic_kl": 1.0, "mutual_information": 1.0, "static_nce": 1.0, "dynamic_nce": 1.0}
 
@@ -29,11 +35,14 @@ class SPYL(SequentialVAE):
 
     MI is [`mutual_information`], NCE [`info_nce`]; the latter two come late in training. Their samples are decoded
     from codes and encoded again: for s a positive from this clip's s with drawn dynamics, for d one from this clip's d
-    with a drawn s, and for both the same pool of `4 B` clips of the priors, the half of it that is farthest from the
-    clip (in KL from its posterior) being the negatives. That makes a step about four times as long: the pool is
-    encoded and decoded without gradients (our choice), the positives with. Sources: Naiman et al. 2023,
-    arXiv:2305.15924, method; Gheisari and Genovesio 2025, arXiv:2507.13934, experiments, which lists no term of the
-    method's own, without which it would not be this method (our reading).
+    with a drawn s, and for both one pool of clips of the priors, the half of it that is farthest from the clip being
+    the negatives: in KL from its posterior, for d from its posterior averaged over time. Dynamics are drawn as the
+    means along a rollout of the prior, and gradients reach the prior through the positive. The pool holds 512, `4 B`
+    of them new at every step; at batches below the published 128 the others are those of the steps before
+    ([`NegativePool`], our choice). It is encoded and decoded without gradients (our choice), the positives with, which
+    makes a step about four times as long. Sources: Naiman et al. 2023, arXiv:2305.15924, method, and the authors'
+    settings; Gheisari and Genovesio 2025, arXiv:2507.13934, experiments, which lists no term of the method's own,
+    without which it would not be this method (our reading).
 
     ```python
     import torch
@@ -58,10 +67,14 @@ class SPYL(SequentialVAE):
         self.dynamic_encoder = nn.RNN(2 * hidden_dim, hidden_dim, batch_first=True)
         self.dynamic_head = GaussianHead(hidden_dim, dynamic_dim)
 
-    def posteriors(self, embeddings: torch.Tensor) -> tuple[DiagonalGaussian, DiagonalGaussian]:
+    def posteriors(
+        self, embeddings: torch.Tensor, dynamic_embeddings: torch.Tensor | None = None
+    ) -> tuple[DiagonalGaussian, DiagonalGaussian]:
         hidden, _ = self.lstm(embeddings)
         forward, backward = hidden.chunk(2, dim=-1)
         static = self.static_head(torch.cat([forward[:, -1], backward[:, 0]], dim=-1))
+        if dynamic_embeddings is not None:
+            hidden, _ = self.lstm(dynamic_embeddings)
         return static, self.dynamic_head(self.dynamic_encoder(hidden)[0])
 
     def draw_noise(
@@ -71,7 +84,7 @@ class SPYL(SequentialVAE):
         shapes = {name: value.shape[1:] for name, value in noise.items()}
         for name, shape in shapes.items():
             noise[f"positive_{name}"] = torch.randn(batch_size, *shape, generator=generator)
-            noise[f"pool_{name}"] = torch.randn(batch_size, POOL, *shape, generator=generator)
+            noise[f"pool_{name}"] = torch.randn(batch_size, DRAWN, *shape, generator=generator)
         return noise
 
     def loss(
@@ -82,6 +95,8 @@ class SPYL(SequentialVAE):
         contrast: bool = True,
         perceptual: PerceptualDistance | None = None,
         perceptual_weight: float = 10.0,
+        dynamic_clips: torch.Tensor | None = None,
+        pool: tuple[DiagonalGaussian, DiagonalGaussian] | None = None,
     ) -> dict[str, torch.Tensor]:
         """
         `loss`, and the terms it is made of before their weights. A function of its arguments: nothing is drawn.
@@ -92,8 +107,10 @@ class SPYL(SequentialVAE):
             num_train_clips (`int`): clips in the training set, which [`mutual_information`] asks for.
             contrast (`bool`): with NCE_s and NCE_d; as published from epoch 50 of 1,000 on.
             perceptual: such as [`VGGPerceptualDistance`]; without it the term is left out.
+            dynamic_clips: the same clips, augmented, for d to be read from.
+            pool: what the negatives are taken from, see [`NegativePool`]; default: [`draw_pool`] of this noise.
         """
-        static, dynamic = self.posteriors(self.embed(clips))
+        static, dynamic = self.posteriors(self.embed(clips), self.embed_view(dynamic_clips))
         static_sample, dynamic_sample = static.sample(noise["static"]), dynamic.sample(noise["dynamic"])
         decoded = self.decode(static_sample, dynamic_sample)
         terms = self.common_terms(clips, decoded, static, dynamic, dynamic_sample, perceptual)
@@ -101,31 +118,74 @@ class SPYL(SequentialVAE):
             static, static_sample, dynamic, dynamic_sample, num_train_clips
         )
         if contrast:
-            terms |= self.contrastive_terms(static, dynamic, noise)
+            terms |= self.contrastive_terms(static, dynamic, noise, pool or self.draw_pool(noise))
         weights = self.loss_weights[self.config.form] | {"perceptual": perceptual_weight}
         return with_total(terms, weights)
 
+    @torch.no_grad()
+    def draw_pool(self, noise: dict[str, torch.Tensor]) -> tuple[DiagonalGaussian, DiagonalGaussian]:
+        """Posteriors of s and, averaged over time, of d, `(4 B, ...)`, of clips drawn from the priors."""
+        with keep_statistics(self):
+            _, means = self.dynamic_prior.rollout(noise["pool_dynamic"].flatten(0, 1))
+            static, dynamic = self.encode_again(noise["pool_static"].flatten(0, 1), means)
+        return static, time_average(dynamic)
+
     def contrastive_terms(
-        self, static: DiagonalGaussian, dynamic: DiagonalGaussian, noise: dict[str, torch.Tensor]
+        self,
+        static: DiagonalGaussian,
+        dynamic: DiagonalGaussian,
+        noise: dict[str, torch.Tensor],
+        pool: tuple[DiagonalGaussian, DiagonalGaussian],
     ) -> dict[str, torch.Tensor]:
         """NCE_s and NCE_d of a batch's posteriors."""
         with keep_statistics(self):
-            with torch.no_grad():
-                drawn_dynamic = self.dynamic_prior.rollout(noise["positive_dynamic"])
-                pool_dynamic = self.dynamic_prior.rollout(noise["pool_dynamic"].flatten(0, 1))
-                pool = self.encode_again(noise["pool_static"].flatten(0, 1), pool_dynamic)
+            _, drawn_dynamic = self.dynamic_prior.rollout(noise["positive_dynamic"])
             static_positive = self.encode_again(static.mean, drawn_dynamic)[0]
             dynamic_positive = self.encode_again(noise["positive_static"], dynamic.mean)[1]
+        dynamic, dynamic_positive = time_average(dynamic), time_average(dynamic_positive)
         return {
             "static_nce": info_nce(static.mean, static_positive.mean, farthest(static, pool[0])),
-            "dynamic_nce": info_nce(
-                dynamic.mean.mean(dim=1), dynamic_positive.mean.mean(dim=1), farthest(dynamic, pool[1]).mean(dim=2)
-            ),
+            "dynamic_nce": info_nce(dynamic.mean, dynamic_positive.mean, farthest(dynamic, pool[1])),
         }
 
     def encode_again(self, static: torch.Tensor, dynamic: torch.Tensor) -> tuple[DiagonalGaussian, DiagonalGaussian]:
         """The posteriors of the clip that tokens `(B, S)` and `(B, N, D)` decode to."""
         return self.posteriors(self.embed(self.decode(static, dynamic)))
+
+
+class NegativePool(nn.Module):
+    """
+    The last 512 posteriors that [`SPYL.draw_pool`] gave, so that a small batch meets as many negatives as the
+    published one of 128 clips. Those of earlier steps were encoded by the weights of then (our choice). Its state is
+    in buffers: a run that is resumed has the same pool.
+    """
+
+    def __init__(self, static_dim: int, dynamic_dim: int):
+        super().__init__()
+        self.register_buffer("count", torch.tensor(0))
+        for name, dim in (("static", static_dim), ("dynamic", dynamic_dim)):
+            self.register_buffer(name, torch.zeros(POOL_SIZE, 2 * dim))
+
+    @torch.no_grad()
+    def renew(
+        self, static: DiagonalGaussian, dynamic: DiagonalGaussian, keep: bool
+    ) -> tuple[DiagonalGaussian, DiagonalGaussian]:
+        """New posteriors `(P, ...)` before those that are there, at most 512 together; kept for later if asked."""
+        held = int(self.count)
+        parts = []
+        for buffer, new in ((self.static, static), (self.dynamic, dynamic)):
+            new = torch.cat([new.mean, new.log_variance], dim=1).to(buffer)
+            pool = torch.cat([new, buffer[:held]])[:POOL_SIZE]
+            if keep:
+                buffer[: len(pool)] = pool
+                self.count.fill_(len(pool))
+            parts.append(DiagonalGaussian(*pool.chunk(2, dim=1)))
+        return tuple(parts)
+
+
+def time_average(gaussian: DiagonalGaussian) -> DiagonalGaussian:
+    """Means and log-variances `(B, N, D)` averaged over frames: `(B, D)`."""
+    return DiagonalGaussian(*(each.mean(dim=1) for each in gaussian))
 
 
 def mutual_information(
@@ -174,10 +234,9 @@ def info_nce(anchor: torch.Tensor, positive: torch.Tensor, negatives: torch.Tens
 @torch.no_grad()
 def farthest(anchors: DiagonalGaussian, pool: DiagonalGaussian) -> torch.Tensor:
     """
-    The means `(B, K, ...)` of the half of a pool `(2 K, ...)` that is farthest from each of the anchors `(B, ...)`.
+    The means `(B, K, D)` of the half of a pool `(2 K, D)` that is farthest from each of the anchors `(B, D)`.
     """
-    flat = [DiagonalGaussian(each.mean.flatten(1), each.log_variance.flatten(1)) for each in (anchors, pool)]
-    return pool.mean[pairwise_kl(*flat).topk(len(pool.mean) // 2, dim=1).indices]
+    return pool.mean[pairwise_kl(anchors, pool).topk(len(pool.mean) // 2, dim=1).indices]
 
 
 def pairwise_kl(anchors: DiagonalGaussian, pool: DiagonalGaussian) -> torch.Tensor:
@@ -191,20 +250,3 @@ def pairwise_kl(anchors: DiagonalGaussian, pool: DiagonalGaussian) -> torch.Tens
     of_pool = (pool.mean.square() * precision + pool.log_variance).sum(dim=1)
     of_anchors = (anchors.log_variance + 1).sum(dim=1, keepdim=True)
     return (squares - 2 * mixed + of_pool - of_anchors) / 2
-
-
-@contextmanager
-def keep_statistics(model: nn.Module) -> Iterator[None]:
-    """
-    Within it BatchNorm normalises by the batch as ever, but its running averages forget the batch: drawn clips are no
-    data.
-    """
-    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
-    momenta = [norm.momentum for norm in norms]
-    try:
-        for norm in norms:
-            norm.momentum = 0.0
-        yield
-    finally:
-        for norm, momentum in zip(norms, momenta):
-            norm.momentum = momentum

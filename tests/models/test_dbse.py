@@ -5,6 +5,8 @@ import torch
 from tiny import influence, random_clips, seeded
 from tiny_baselines import tiny_baseline
 
+from divid_diffusers import build_baseline
+
 
 FORMS = ["divid", "published"]
 
@@ -34,11 +36,11 @@ def test_noise_in_place_of_the_first_residual_reaches_the_dynamic_codes_only():
     model = tiny_baseline("dbse")
     embeddings = model.embed(random_clips(2, 3))
     noise = torch.randn(2, embeddings.shape[-1], requires_grad=True)
-    static, dynamic = model.posteriors(embeddings, noise)
+    static, dynamic = model.posteriors(embeddings, first_residual=noise)
     assert not influence(static.mean, noise).any()
     for frame in range(3):
         assert influence(dynamic.mean[:, frame], noise).any()
-    zeros = model.posteriors(embeddings, torch.zeros_like(noise))
+    zeros = model.posteriors(embeddings, first_residual=torch.zeros_like(noise))
     assert torch.equal(zeros[1].mean, model.posteriors(embeddings)[1].mean)
 
 
@@ -49,7 +51,7 @@ def test_the_published_loss_counts_the_first_frame_once_more():
     total = 5 * terms["reconstruction"] + terms["first_frame"] + terms["static_kl"] + terms["dynamic_kl"]
     torch.testing.assert_close(terms["loss"], total)
     # Worked again from the samples.
-    static, dynamic = model.posteriors(model.embed(clips), noise["first_residual"])
+    static, dynamic = model.posteriors(model.embed(clips), first_residual=noise["first_residual"])
     decoded = model.decode(static.sample(noise["static"]), dynamic.sample(noise["dynamic"]))
     squares = ((decoded - clips) / 2).square().sum(dim=(2, 3, 4))
     torch.testing.assert_close(terms["reconstruction"], squares.sum(dim=1).mean())
@@ -64,3 +66,29 @@ def test_the_loss_of_the_comparison_has_one_reconstruction():
     assert set(terms) == {"loss", "reconstruction", "perceptual", "static_kl", "dynamic_kl"}
     total = terms["reconstruction"] + 10 * terms["perceptual"] + 5 * terms["static_kl"] + terms["dynamic_kl"]
     torch.testing.assert_close(terms["loss"], total)
+
+
+def test_the_published_form_starts_from_weights_of_a_hundredth_and_the_comparison_does_not():
+    torch.manual_seed(0)
+    for form, published in (("published", True), ("divid", False)):
+        layers = [
+            each
+            for each in tiny_baseline("dbse", form).modules()
+            if isinstance(each, torch.nn.Conv2d | torch.nn.ConvTranspose2d | torch.nn.Linear)
+        ]
+        weights = torch.cat([each.weight.detach().flatten() for each in layers])
+        assert len(layers) >= 8 and (0.0097 < weights.std() < 0.0103 and abs(weights.mean()) < 1e-3) == published
+        assert all((each.bias == 0).all() for each in layers) == published
+
+
+def test_the_published_prior_is_64_wide():
+    assert build_baseline("dbse", "published").dynamic_prior.lstm.hidden_size == 64
+    assert build_baseline("dbse", "divid", "paper").dynamic_prior.lstm.hidden_size == 256
+
+
+def test_an_augmented_view_is_what_the_dynamic_codes_are_read_from_and_no_other():
+    model, clips = tiny_baseline("dbse", "published"), random_clips(4, 3)
+    embeddings, view = model.embed(clips[:2]), model.embed(clips[2:])
+    static, dynamic = model.posteriors(embeddings, view)
+    assert torch.equal(static.mean, model.posteriors(embeddings)[0].mean)
+    assert torch.equal(dynamic.mean, model.posteriors(view)[1].mean)

@@ -19,10 +19,12 @@ from train_baseline import BaselineRecipe, main, parse_args
 from trainer.recipe import BatchPosition
 
 from divid_diffusers import SequentialVAEPipeline, build_baseline
+from divid_diffusers.training.augment import recolour, stretch
 
 
 TRAINING = Path(__file__).parents[2] / "training"
 FLAGS = SHORT_RUN | {"num_frames": 2, "perceptual_weight": 0}
+AUGMENTED = {"dynamic_recolour": 0.4, "dynamic_stretch": 0.15}
 # SPYL in the form with BatchNorm, its contrast coming in on the way.
 RUNS = {
     "dbse": RUN | {"method": "dbse", "validation_steps": 4},
@@ -69,7 +71,8 @@ def test_the_pipeline_holds_the_moving_average_unless_there_is_none(unbroken):
     method, output_dir = unbroken
     last = load_file(output_dir / "checkpoint-4" / "model.safetensors")
     trained = SequentialVAEPipeline.from_pretrained(output_dir).model.state_dict()
-    assert last.keys() == {f"model.{name}" for name in trained}
+    assert {name for name in last if not name.startswith("pool.")} == {f"model.{name}" for name in trained}
+    assert (last["pool.count"] > 0) if method == "spyl" else not any(name.startswith("pool.") for name in last)
     same = all(torch.allclose(trained[name], last[f"model.{name}"], rtol=1e-5, atol=1e-7) for name in trained)
     assert same == (method == "spyl")
 
@@ -113,6 +116,37 @@ def test_processes_cut_the_draws_of_one_process_with_the_whole_batch(method):
     parts = [recipe(method=method, train_batch_size=2).noise(BatchPosition(3, 0, rank, 2)) for rank in range(2)]
     for name in whole:
         assert torch.equal(torch.cat([part[name] for part in parts]), whole[name]), name
+
+
+def test_the_augmentations_of_divid_are_offered_to_every_method():
+    """The same rule as the draws of `step_noise.draw`, of other numbers."""
+    clips = random_clips(2, 2)[..., :1, :1].expand(-1, -1, -1, 64, 64) * torch.linspace(0, 1, 64)
+    for method in METHODS:
+        plain, augmented = (recipe(method=method, **flags) for flags in ({}, AUGMENTED))
+        noise = augmented.noise(BatchPosition(0, 0, 0, 1))
+        assert noise["colour"].shape[1:] == (3, 3) and noise["shade"].shape[1:] == (3,)
+        seen = []
+        augmented.module.model.embed_view = lambda view, seen=seen: seen.append(view) or plain.module.model.embed(view)
+        augmented.losses(augmented.module, clips, BatchPosition(0, 0, 0, 1))
+        expected = stretch(recolour(clips, noise["colour"][:2], noise["shade"][:2]), noise["stretch"][:2])
+        torch.testing.assert_close(seen[0], expected)
+        plain.module.model.embed_view = lambda view: seen.append(view)
+        plain.losses(plain.module, clips, BatchPosition(0, 0, 0, 1))
+        assert seen[1] is None, "off as published"
+    still = plain.noise(BatchPosition(0, 0, 0, 1))
+    assert torch.equal(still["colour"][0], torch.eye(3)) and (still["stretch"] == 1).all() and not still["shade"].any()
+
+
+def test_spyl_keeps_its_pool_from_step_to_step_and_forgets_what_it_looked_at_beside_training():
+    one = recipe(method="spyl", contrast_from_epoch=0)
+    clips, counts = random_clips(2, 2)[..., :1, :1].expand(-1, -1, -1, 64, 64), []
+    for step in range(2):
+        one.losses(one.module, clips, BatchPosition(step, 0, 0, 1))
+        counts.append(int(one.module.pool.count))
+    one.losses(one.module.eval(), clips, BatchPosition(2, 0, 0, 1))
+    with torch.no_grad():
+        one.losses(one.module.train(), clips, BatchPosition(2, 0, 0, 1))
+    assert counts == [8, 16] and int(one.module.pool.count) == 16
 
 
 def test_no_two_micro_batches_share_their_draws():
