@@ -7,6 +7,7 @@ from uuid import uuid4
 
 import torch
 from accelerate import Accelerator
+from accelerate.commands.config.config_args import default_config_file
 from accelerate.logging import get_logger
 from accelerate.utils import ProjectConfiguration, broadcast_object_list, set_seed
 
@@ -50,10 +51,11 @@ def start(args) -> Accelerator:
 def default_precision() -> str | None:
     """
     Where neither a flag nor accelerate says: bf16 on a CPU that computes in it (others only emulate it, and are
-    slower), else accelerate's own default.
+    slower), else accelerate's own default. `accelerate launch` says "no" for want of anything else: that is somebody's
+    wish where there is an accelerate config.
     """
-    decided_elsewhere = "ACCELERATE_MIXED_PRECISION" in os.environ or torch.accelerator.is_available()
-    return "bf16" if not decided_elsewhere and torch.cpu._is_avx512_bf16_supported() else None
+    said = os.environ.get("ACCELERATE_MIXED_PRECISION", "no") != "no" or os.path.isfile(default_config_file)
+    return "bf16" if not (said or torch.accelerator.is_available()) and torch.cpu._is_avx512_bf16_supported() else None
 
 
 def open_output_dir(accelerator: Accelerator, output_dir: Path, args) -> None:
