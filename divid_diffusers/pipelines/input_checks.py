@@ -1,5 +1,6 @@
 """What the pipeline refuses before it decodes: what would fail late or, worse, run."""
 
+import math
 import operator
 from collections.abc import Iterable, Sequence
 
@@ -72,6 +73,8 @@ def check_guidance(static_scale: float, dynamic_scale: float, config) -> None:
         ("static", static_scale, config.static_dropout),
         ("dynamic", dynamic_scale, config.dynamic_dropout),
     ):
+        if not math.isfinite(scale):
+            raise ValueError(f"`{name}_guidance_scale` is {scale}: it must be a number.")
         if scale != 1 and not rate:
             raise ValueError(
                 f"`{name}_guidance_scale` is {scale}, but this checkpoint never learned the {name} null token "

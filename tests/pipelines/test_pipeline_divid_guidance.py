@@ -57,3 +57,9 @@ def test_a_scale_of_one_is_no_guidance_and_others_change_the_clip():
 def test_a_checkpoint_that_never_learned_null_tokens_cannot_be_guided(pipe, factor):
     with pytest.raises(ValueError, match=f"`{factor}_guidance_scale` is 2.0, but this checkpoint never learned"):
         pipe(*random_tokens(), **{f"{factor}_guidance_scale": 2.0})
+
+
+@pytest.mark.parametrize("scale", [float("nan"), float("inf")])
+def test_a_scale_that_is_no_number_is_refused(scale):
+    with pytest.raises(ValueError, match=f"`dynamic_guidance_scale` is {scale}: it must be a number"):
+        guidable()(*random_tokens(), dynamic_guidance_scale=scale)
