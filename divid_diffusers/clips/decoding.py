@@ -85,7 +85,7 @@ def _turned(pixels: np.ndarray, matrix: np.ndarray) -> np.ndarray:
 
 def _opened(path: Path) -> av.container.InputContainer:
     # An absolute path, for FFmpeg would read "a:b.mp4" as protocol "a".
-    return av.open(str(path.absolute()), options={"format_whitelist": VIDEO_FORMATS})
+    return av.open(str(path.absolute()), options={"format_whitelist": VIDEO_FORMATS, "protocol_whitelist": "file"})
 
 
 def _index_of_video(container: av.container.InputContainer, name: str) -> int:

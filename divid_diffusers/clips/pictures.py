@@ -21,7 +21,7 @@ def image_frames(image: Image.Image, name: str) -> Iterator[Image.Image]:
     """The frames, upright, of an open image. Raises ValueError, with `name`, for a damaged one."""
     with _naming(name):
         numbers = frame_numbers(image)
-        for number, count in zip(numbers, repeats(image, numbers), strict=True):
+        for number, count in zip(numbers, repeats(milliseconds(image, numbers), len(numbers)), strict=True):
             image.seek(number)
             frame = ImageOps.exif_transpose(image)
             if image.mode == "I" and image.format in ("PPM", "PNG"):  # Pillow's form of their 16 bits
@@ -36,7 +36,7 @@ def frame_seconds(image: Image.Image, name: str) -> list[float] | None:
         shown = milliseconds(image, numbers)
         if shown is None:
             return None
-        counts = repeats(image, numbers)
+        counts = repeats(shown, len(numbers))
         return [each / count / 1000 for each, count in zip(shown, counts, strict=True) for _ in range(count)]
 
 
@@ -83,12 +83,11 @@ def milliseconds(image: Image.Image, numbers: Sequence[int]) -> list[float] | No
     return shown
 
 
-def repeats(image: Image.Image, numbers: Sequence[int]) -> list[int]:
-    """How many times each frame comes."""
-    shown = milliseconds(image, numbers)
+def repeats(shown: Sequence[float] | None, num_frames: int) -> list[int]:
+    """How many times each frame comes, by how long it is shown."""
     if shown is None:
-        return [1] * len(numbers)
+        return [1] * num_frames
     shortest = min(shown)
     counts = [round(each / shortest) for each in shown]
     is_held = all(abs(each - count * shortest) <= count for each, count in zip(shown, counts, strict=True))
-    return counts if is_held and sum(counts) <= MAX_FRAMES else [1] * len(numbers)
+    return counts if is_held and sum(counts) <= MAX_FRAMES else [1] * num_frames

@@ -79,23 +79,22 @@ class ClipFile:
         """
         Frames per second over the whole clip; None where there is no time: stills, folders, a video of one frame.
         """
-        if self._times is None:
+        if self.times is None:
             return None
-        times, seconds = self._times
+        times, seconds = self.times
         return round(float(len(times) / seconds), 3) if seconds > 0 else None
 
     def at_rate(self, fps: float) -> Iterator[Frame]:
         """The frames on show at 0, 1/fps, 2/fps, ... seconds; every frame where there is no time."""
-        if self._times is None:
-            yield from self
-        elif self._video is not None:
-            yield from self._video.frames_at(on_show(*self._times, fps))
-        else:
-            yield from _pick(self, on_show(*self._times, fps).tolist())
+        yield from self if self.times is None else self.frames_at(on_show(*self.times, fps).tolist())
+
+    def frames_at(self, indices: Sequence[int]) -> Iterator[Frame]:
+        """Those of ascending indices, some of which may come more than once; of a video, without decoding the rest."""
+        yield from _pick(self, indices) if self._video is None else self._video.frames_at(indices)
 
     @cached_property
-    def _times(self) -> tuple[np.ndarray, float] | None:
-        """The seconds at which each frame begins to be shown, and at which the last one ends."""
+    def times(self) -> tuple[np.ndarray, float] | None:
+        """The seconds at which each frame begins to be shown, `(F,)`, and at which the last ends; None as `fps`."""
         if self._video is not None:
             return self._video.times, self._video.seconds
         image = None if self.path.is_dir() else self._image()
@@ -164,7 +163,6 @@ def is_animation(path: Path) -> bool:
 
 
 def _pick(frames: Iterator[Frame], indices: Sequence[int]) -> Iterator[Frame]:
-    """Those of ascending indices, some of which may come more than once."""
     wanted = iter(indices)
     index = next(wanted, None)
     for number, frame in enumerate(frames):

@@ -1,19 +1,31 @@
 """Frames out of files that strangers sent: measured before they are decoded, and decoded in a process of their own.
 
 A decoder that crashes, hangs or swallows memory takes only that process with it. It is this file, run as a script: it
-loads neither torch nor Gradio, writes one line of JSON and then the frames.
+writes one line of JSON and then the frames. Of the package it loads the readers of clips alone: all of it would bring
+torch, seconds and gigabytes for every upload.
 """
 
-import contextlib
+import importlib.util
+import itertools
 import json
 import os
 import subprocess
 import sys
+import types
 from pathlib import Path
 
-import av
 import numpy as np
 from PIL import Image, ImageOps
+
+
+if __name__ == "__main__":
+    package = types.ModuleType("divid_diffusers")
+    package.__path__ = importlib.util.find_spec("divid_diffusers").submodule_search_locations
+    sys.modules["divid_diffusers"] = package
+
+from divid_diffusers.clips.decoding import open_video
+from divid_diffusers.clips.pictures import ANIMATED_FORMATS
+from divid_diffusers.clips.reading import ClipFile
 
 
 MAX_BYTES = 20 * 2**20
@@ -27,14 +39,12 @@ MAX_CPU_SECONDS = 30
 MAX_WAIT_SECONDS = 180  # by the clock, which on a busy machine runs faster than the processor
 
 IMAGE_FORMATS = ("GIF", "PNG", "WEBP", "JPEG", "BMP")
-# FFmpeg also "plays" playlists that name other files or hosts; an upload must not reach those.
-VIDEO_FORMATS = "mov,mp4,matroska,webm,avi,mpeg,mpegts,mpegvideo,m4v,flv,ogg"
 STILL_FPS = 10.0  # of what does not say
 CRASHED = "could not be decoded within the limits of this page: it is damaged or too large"
 
 
 class Refused(ValueError):
-    """A sentence for the person who uploaded the file; within this file, its predicate."""
+    """A sentence for the person who uploaded the file."""
 
 
 def read_upload(path: str | None, label: str, size: int, num_frames: int) -> tuple[np.ndarray, float]:
@@ -59,7 +69,7 @@ def read_upload(path: str | None, label: str, size: int, num_frames: int) -> tup
         raise Refused(f"The {label} is no longer here: upload it again.") from None
     if num_bytes > MAX_BYTES:
         raise Refused(f"The {label} has {num_bytes / 2**20:.0f} MB, but at most {MAX_BYTES >> 20} MB are taken.")
-    command = [sys.executable, __file__, str(path), str(size), str(int(num_frames))]
+    command = [sys.executable, __file__, str(path), f"The {label}", str(size), str(int(num_frames))]
     # FFmpeg and BLAS threads would each reserve address space.
     environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     try:
@@ -73,47 +83,62 @@ def read_upload(path: str | None, label: str, size: int, num_frames: int) -> tup
         raise Refused(f"The {label} {CRASHED}.")
     answer = json.loads(head)
     if "refused" in answer:
-        raise Refused(f"The {label} {answer['refused']}.")
+        raise Refused(answer["refused"])
     return np.frombuffer(pixels, np.uint8).reshape(-1, size, size, 3), answer["fps"]
 
 
-def frames_of(path: Path, size: int, num_frames: int) -> tuple[list[np.ndarray], float]:
+def frames_of(path: Path, name: str, size: int, num_frames: int) -> tuple[list[np.ndarray], float]:
+    """As [`read_upload`]. Raises Refused, or the ValueError of the package, which begin with `name`."""
     if path.stat().st_size == 0:
-        raise Refused("is an empty file")
+        raise Refused(f"{name} is an empty file.")
     try:
         image = Image.open(path, formats=IMAGE_FORMATS)
     except Image.DecompressionBombError:
-        raise Refused("has a canvas that is too large") from None
+        raise Refused(f"{name} has a canvas that is too large.") from None
     except OSError:  # not an image by its content, whatever its name says
-        return video_frames(path, size, num_frames)
-    with image:
-        return image_frames(image, path, size, num_frames)
+        check_video(path, name)
+    else:
+        with image:
+            check_image(image, path, name)
+    clip = ClipFile(path, name)
+    if clip.times is None:
+        return [squared(next(iter(clip)), size)], STILL_FPS
+    times, seconds = clip.times
+    check_seconds(seconds, name)
+    frames = [squared(frame, size) for frame in clip.frames_at(spread(len(times), num_frames))]
+    return frames, rate(len(frames), seconds)
 
 
-def image_frames(image: Image.Image, path: Path, size: int, num_frames: int) -> tuple[list[np.ndarray], float]:
+def check_image(image: Image.Image, path: Path, name: str) -> None:
+    """Before anything is unpacked; see also [`MAX_MEMORY`]."""
     pixels = image.width * image.height
-    if not getattr(image, "is_animated", False) and image.format != "GIF":
+    if image.format != "GIF" and not (image.format in ANIMATED_FORMATS and getattr(image, "is_animated", False)):
         if pixels > MAX_STILL_PIXELS:
-            raise Refused(f"is {image.width} x {image.height} pixels large, and at most 50 million pixels are taken")
-        return [squared(image, size)], STILL_FPS
-    check_side(image.width, image.height)
+            raise Refused(
+                f"{name} is {image.width} x {image.height} pixels large, and at most 50 million pixels are taken."
+            )
+        return
+    check_side(image.width, image.height, name)
     count = gif_length(path) if image.format == "GIF" else image.n_frames
     if count > MAX_FILE_FRAMES:
-        raise Refused(f"has more than {MAX_FILE_FRAMES} frames")
+        raise Refused(f"{name} has more than {MAX_FILE_FRAMES} frames.")
     if pixels * count > MAX_ANIMATED_PIXELS:
         raise Refused(
-            f"is {image.width} x {image.height} pixels large for {count} frames, which is too much to unpack: make it "
-            "smaller"
+            f"{name} is {image.width} x {image.height} pixels large for {count} frames, which is too much to unpack: "
+            "make it smaller."
         )
-    wanted, frames, milliseconds = set(spread(count, num_frames)), [], 0
-    for number in range(count):
-        image.seek(number)
-        image.load()  # before which WebP does not say how long it is shown
-        milliseconds += image.info.get("duration", 0)
-        if number in wanted:
-            frames.append(squared(image, size))
-    check_seconds(milliseconds / 1000)
-    return frames, rate(len(frames), milliseconds / 1000)
+
+
+def check_video(path: Path, name: str) -> None:
+    """By what its headers say, and by the number of its packets; none is decoded."""
+    check_seconds(mp4_header_seconds(path), name)
+    with open_video(path, name) as (container, stream):
+        check_side(stream.width, stream.height, name)
+        check_seconds((container.duration or 0) / 1e6, name)
+        check_seconds(float((stream.duration or 0) * stream.time_base), name)
+        packets = (packet for packet in container.demux(stream) if packet.size)
+        if len(list(itertools.islice(packets, MAX_FILE_FRAMES + 1))) > MAX_FILE_FRAMES:
+            raise Refused(f"{name} has more than {MAX_FILE_FRAMES} frames.")
 
 
 def gif_length(path: Path) -> int:
@@ -147,36 +172,6 @@ def gif_length(path: Path) -> int:
     return max(1, count)
 
 
-def video_frames(path: Path, size: int, num_frames: int) -> tuple[list[np.ndarray], float]:
-    check_seconds(mp4_header_seconds(path))
-    stamps = []
-    with opened(path) as (container, stream):
-        check_side(stream.width, stream.height)
-        check_seconds((container.duration or 0) / 1e6)  # what the header says, before anything else is read
-        check_seconds(float((stream.duration or 0) * stream.time_base))
-        for packet in container.demux(stream):
-            if packet.size and not packet.is_discard:
-                stamps.append(packet.pts)
-            if len(stamps) > MAX_FILE_FRAMES:
-                raise Refused(f"has more than {MAX_FILE_FRAMES} frames")
-        known = [stamp for stamp in stamps if stamp is not None]
-        seconds = float((max(known) - min(known)) * stream.time_base) if known else 0.0
-    seconds *= len(stamps) / max(1, len(stamps) - 1)  # the last frame is shown, too
-    check_seconds(seconds)
-    wanted, frames = set(spread(len(stamps), num_frames)), []
-    with opened(path) as (container, stream):
-        for number, frame in enumerate(container.decode(stream)):
-            if number in wanted:
-                check_side(frame.width, frame.height)  # a stream may grow beyond what its header says
-                picture = np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90)
-                frames.append(squared(Image.fromarray(picture), size))
-            if len(frames) == len(wanted):
-                break
-    if not frames:
-        raise Refused("has no frame that can be decoded")
-    return frames, rate(len(frames), seconds)
-
-
 def mp4_header_seconds(path: Path) -> float:
     """
     What an mp4 says of itself, which FFmpeg passes over where the table of frames says otherwise; 0 for other files.
@@ -201,26 +196,16 @@ def mp4_header_seconds(path: Path) -> float:
     return 0.0
 
 
-@contextlib.contextmanager
-def opened(path: Path):
-    options = {"format_whitelist": VIDEO_FORMATS, "protocol_whitelist": "file", "max_pixels": str(MAX_SIDE * MAX_SIDE)}
-    try:
-        with av.open(str(path.absolute()), options=options) as container:
-            if not container.streams.video:
-                raise Refused("has no pictures in it")
-            yield container, container.streams.video[0]
-    except av.FFmpegError:
-        raise Refused("is not a video or image that can be decoded") from None
-
-
-def check_side(width: int, height: int) -> None:
+def check_side(width: int, height: int, name: str) -> None:
     if max(width, height) > MAX_SIDE:
-        raise Refused(f"is {width} x {height} pixels large, and at most {MAX_SIDE} a side are taken")
+        raise Refused(f"{name} is {width} x {height} pixels large, and at most {MAX_SIDE} a side are taken.")
 
 
-def check_seconds(seconds: float) -> None:
+def check_seconds(seconds: float, name: str) -> None:
     if seconds > MAX_SECONDS + 0.5:
-        raise Refused(f"says that it lasts {seconds:.0f} seconds, and at most {MAX_SECONDS} are taken: cut it first")
+        raise Refused(
+            f"{name} says that it lasts {seconds:.0f} seconds, and at most {MAX_SECONDS} are taken: cut it first."
+        )
 
 
 def spread(count: int, num_frames: int) -> list[int]:
@@ -231,9 +216,9 @@ def rate(count: int, seconds: float) -> float:
     return min(30.0, max(1.0, count / seconds)) if seconds > 0 else STILL_FPS
 
 
-def squared(image: Image.Image, size: int) -> np.ndarray:
-    """As the pipeline reads a file: upright, transparent pixels on black, cropped around the centre."""
-    image = ImageOps.exif_transpose(image)
+def squared(frame: Image.Image | np.ndarray, size: int) -> np.ndarray:
+    """As the pipeline does it: transparent pixels on black, cropped around the centre."""
+    image = Image.fromarray(frame) if isinstance(frame, np.ndarray) else frame
     if image.mode.startswith("I"):  # 16-bit grey
         image = Image.fromarray((np.asarray(image) / 256).clip(0, 255).astype(np.uint8))
     if image.has_transparency_data:
@@ -253,15 +238,14 @@ def limit_this_process() -> None:
 
 
 def main() -> None:
-    path, size, num_frames = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+    path, name, size, num_frames = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
     limit_this_process()
     try:
-        frames, fps = frames_of(path, size, num_frames)
+        frames, fps = frames_of(path, name, size, num_frames)
         answer, pixels = {"fps": fps}, np.stack(frames).tobytes()
-    except Refused as refusal:
-        answer, pixels = {"refused": str(refusal)}, b""
-    except (OSError, SyntaxError, ValueError, EOFError, MemoryError):
-        answer, pixels = {"refused": "is damaged and cannot be decoded"}, b""
+    except (OSError, SyntaxError, ValueError, EOFError, MemoryError) as error:
+        own = str(error).startswith(name)
+        answer, pixels = {"refused": str(error) if own else f"{name} is damaged and cannot be decoded."}, b""
     sys.stdout.buffer.write(json.dumps(answer).encode() + b"\n" + pixels)
 
 

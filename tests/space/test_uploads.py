@@ -1,7 +1,12 @@
 """What is read is what the pipeline would read; what is refused is refused in a sentence and before it is unpacked."""
 
+import subprocess
+import sys
+from fractions import Fraction
+
 import numpy as np
 import pytest
+import uploads
 from hostile import gif, write_hostile
 from media import damaged_files, number_of, numbered_frames, write_video
 from PIL import Image
@@ -28,12 +33,36 @@ def test_of_a_long_video_evenly_spaced_frames_are_read_which_last_as_long(tmp_pa
     assert [number_of(frame) for frame in frames] == [0, 10, 20, 30, 40] and fps == pytest.approx(5 / 41 * 25)
 
 
+@pytest.mark.parametrize("options", [{"turn": (90,)}, {"turn": (0, True)}, {"aspect": Fraction(4, 3)}], ids=str)
+def test_a_video_is_read_as_it_is_shown(tmp_path, options):
+    corner = numbered_frames(3, 48, 96)
+    corner[:, :24, :60] = 250
+    path = write_video(tmp_path / "clip.mp4", corner, **options)
+    frames, _ = read_upload(str(path), "clip", 16, 4)
+    assert np.abs(frames - as_the_pipeline_reads(path, 16)).max() <= 3
+
+
+def test_a_photo_with_a_second_view_is_a_still_however_large(tmp_path):
+    views = [Image.new("RGB", (5000, 40), colour) for colour in ("white", "black")]
+    views[0].save(tmp_path / "photo.jpg", format="MPO", save_all=True, append_images=views[1:])
+    frames, _ = read_upload(str(tmp_path / "photo.jpg"), "clip", 16, 4)
+    assert len(frames) == 1 and frames.min() > 250
+
+
+def test_the_process_that_decodes_loads_no_torch(tmp_path):
+    """Which would take seconds, and more than its memory."""
+    path = write_video(tmp_path / "clip.mp4", numbered_frames(2))
+    command = [sys.executable, "-X", "importtime", uploads.__file__, str(path), "The clip", "16", "2"]
+    loaded = subprocess.run(command, capture_output=True).stderr.decode()
+    assert "divid_diffusers.clips.reading" in loaded and "torch" not in loaded and "diffusers.models" not in loaded
+
+
 @pytest.mark.parametrize("suffix", ["gif", "webp", "png"])
 def test_an_animated_picture_is_a_clip(tmp_path, suffix):
     images = [Image.fromarray(frame) for frame in numbered_frames(6)]
     path = tmp_path / f"clip.{suffix}"
     images[0].save(path, save_all=True, append_images=images[1:], duration=100, lossless=True)
-    frames, fps = frames_of(path, 32, 3)
+    frames, fps = frames_of(path, "The clip", 32, 3)
     assert [round(number_of(frame)) for frame in frames] == [0, 2, 5] and fps == 5  # three frames in 0.6 s
 
 
@@ -48,7 +77,7 @@ def test_a_picture_is_read_as_the_pipeline_reads_it(tmp_path, mode):
     else:
         image = image.convert(mode)
     image.save(tmp_path / "picture.png")
-    frames, _ = frames_of(tmp_path / "picture.png", 16, 5)
+    frames, _ = frames_of(tmp_path / "picture.png", "The clip", 16, 5)
     assert np.abs(frames[0] - as_the_pipeline_reads(tmp_path / "picture.png", 16)[0]).max() <= 2
 
 
@@ -68,7 +97,7 @@ def test_damaged_files_are_refused_or_read_as_far_as_they_go(tmp_path):
     for name, content in damaged_files(whole).items():
         (tmp_path / "damaged.mp4").write_bytes(content)
         try:
-            frames, _ = frames_of(tmp_path / "damaged.mp4", 16, 4)
+            frames, _ = frames_of(tmp_path / "damaged.mp4", "The clip", 16, 4)
         except (Refused, OSError, ValueError) as error:
             assert name and str(error)
         else:
@@ -83,5 +112,5 @@ def test_nothing_and_a_file_that_has_gone_are_asked_for(tmp_path):
 
 
 def test_a_gif_within_the_limits_is_read(tmp_path):
-    (tmp_path / "clip.gif").write_bytes(gif(40, 30, 1800))
-    assert len(frames_of(tmp_path / "clip.gif", 16, 4)[0]) == 4
+    (tmp_path / "clip.gif").write_bytes(gif(40, 30, 300))
+    assert len(frames_of(tmp_path / "clip.gif", "The clip", 16, 4)[0]) == 4
