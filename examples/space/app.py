@@ -165,6 +165,11 @@ def build() -> gr.Blocks:
             changes = [each.change for each in [*inputs, *options]]
             gr.on(changes, None, cancels=running, **QUIET)
             gr.on(changes, None, None, outputs, js=f"() => {'[null, null]' if len(outputs) > 1 else 'null'}", **QUIET)
+            if name == "reconstruct":  # for scripts; the page says it of every upload by itself
+                gr.Button(visible=False).click(
+                    endpoints.recognise, inputs, gr.Textbox(visible=False, label="Sentence"), api_name="recognise",
+                    validator=endpoints.hold, concurrency_id="model", concurrency_limit=1,
+                )  # fmt: skip
         demo.unload(endpoints.forget)
     demo.queue(max_size=QUEUE_SIZE, api_open=False, status_update_rate=UPDATE_SECONDS)  # no way past the queue
     predict_by_work(demo, PACE, endpoints.work)

@@ -7,6 +7,7 @@ import contextlib
 import functools
 import inspect
 import logging
+import math
 import os
 import re
 import time
@@ -157,7 +158,7 @@ def endpoint(make: Callable) -> Callable:
 
 def work(name: str, values: list) -> float | None:
     """Frames times steps that a request asks for, by its function and inputs; None for what does not use the model."""
-    if name == "recognise":
+    if name in ("recognise", "remark_on"):
         return CHECKED_WORK
     if name not in ENDPOINTS:
         return None
@@ -250,21 +251,33 @@ def look(paths: str | list[str] | None, label: str, request: gr.Request) -> tupl
     return (kept if isinstance(paths, list) else kept[0] if kept else None) or None, "".join(shown) or None
 
 
-def recognise(paths: str | list[str] | None, label: str, request: gr.Request) -> str:
-    """As HTML, which clips are far from what the model knows; empty where none is."""
-    foreign = []
+def recognise(clip, request: gr.Request):
+    """Whether a video, GIF or image is of the kind that this model knows. Returns a sentence."""
     with answering(request):
-        for path in listed(paths):
-            clip, _ = read_upload(path, label, SIZE, MAX_FRAMES)
-            decibels, least = decoding.recognise(clip), DOMAIN.least(len(clip))
-            if decibels < least:
-                foreign.append(
-                    f"The {label} is far from what this model knows. It does not even give the clip itself back "
-                    "(signal to noise "
-                    f"{decibels:.1f} dB; its like has {least:.1f} or more): expect "
-                    f"{DOMAIN.domain or 'something else'} instead."
-                )
-    return "".join(remark(sentence) for sentence in dict.fromkeys(foreign))
+        return recognised(clip, "clip")[1]
+
+
+def remarks(paths: str | list[str] | None, label: str, request: gr.Request) -> str:
+    """As HTML, which clips are far from what the model knows; empty where none is."""
+    with answering(request):
+        found = [recognised(path, label) for path in listed(paths)]
+    return "".join(remark(sentence) for sentence in dict.fromkeys(sentence for known, sentence in found if not known))
+
+
+def recognised(path: str | None, label: str) -> tuple[bool, str]:
+    """Whether a clip is of the kind that the model knows, as far as the checkpoint says, and a sentence about it."""
+    clip, _ = read_upload(path, label, SIZE, MAX_FRAMES)
+    least = DOMAIN.least(len(clip))
+    if least == -math.inf:
+        return True, f"This checkpoint does not say what it knows, so nothing can be said of the {label}."
+    decibels = decoding.recognise(clip)
+    figures = f"(signal to noise {decibels:.1f} dB; its like has {least:.1f} or more)"
+    if decibels >= least:
+        return True, f"The {label} is of the kind that this model knows: it gives the clip itself back {figures}."
+    return False, (
+        f"The {label} is far from what this model knows. It does not even give the clip itself back {figures}: expect "
+        f"{DOMAIN.domain or 'something else'} instead."
+    )
 
 
 def listed(paths: str | list[str] | None) -> list[str]:

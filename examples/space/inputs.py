@@ -72,8 +72,8 @@ def clip_input(label: str, tab: str, first: int | list[int], still: bool = False
         # Written only where something was refused: it would count as another input, and stop what was just asked for.
         return gr.skip() if kept == paths else kept, shown
 
-    def recognise(paths, shown, request: gr.Request):
-        remarks = endpoints.recognise(paths, spoken, request)
+    def remark_on(paths, shown, request: gr.Request):
+        remarks = endpoints.remarks(paths, spoken, request)
         return (shown or "") + remarks if remarks else gr.skip()  # what was refused is still said
 
     def choose(before, event: gr.EventData, request: gr.Request):
@@ -86,7 +86,7 @@ def clip_input(label: str, tab: str, first: int | list[int], still: bool = False
     )  # fmt: skip
     if decoding.DOMAIN.least_snr is not None:
         check = sent.success(
-            recognise, [box, view], view, concurrency_id="model", concurrency_limit=1, show_progress="hidden",
+            remark_on, [box, view], view, concurrency_id="model", concurrency_limit=1, show_progress="hidden",
             api_visibility="private",
         )  # fmt: skip
         gr.on([thumbs.click, box.clear, box.delete], None, cancels=check, **QUIET)  # before what these do, see app.py

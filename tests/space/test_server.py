@@ -90,7 +90,10 @@ def test_every_endpoint_answers(client, clips, tmp_path):
     assert Path(video).stem == Path(picture).stem == "what-goes-where_person_motion"
     assert shape(video)[0] == 3 and shape(picture) == (1, 3 * 192, 3 * 192)
 
-    names = {f"/{name}" for name in ("swap", "reconstruct", "swap_grid", "interpolate", "animate", "what_goes_where")}
+    names = {
+        f"/{name}"
+        for name in ("swap", "reconstruct", "swap_grid", "interpolate", "animate", "what_goes_where", "recognise")
+    }
     described = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
     assert set(described) == names  # and nothing that was not meant to be one
 
@@ -107,7 +110,10 @@ def test_samples_under_use_via_api_run_as_they_stand(server, tmp_path, monkeypat
         exec(sample.replace("frames=16", "frames=2").replace("steps=10", "steps=1"), found)
         found["client"].close()
         result = found["result"]
-        assert Path(result if isinstance(result, str) else result[0]).stat().st_size > 0, name
+        if name == "/recognise":
+            assert "this model knows" in result
+        else:
+            assert Path(result if isinstance(result, str) else result[0]).stat().st_size > 0, name
 
 
 def quietly(init, folder):
@@ -131,6 +137,19 @@ def test_a_change_first_takes_back_what_runs_and_asks_the_server_nothing(server)
     for dependencies in started.values():
         assert next(each for each in dependencies if each["cancels"] or each["outputs"])["cancels"]
         assert not any(each["backend_fn"] for each in dependencies)
+
+
+def test_a_script_is_told_whether_a_clip_is_of_the_kind_that_the_model_knows(client, clips, tmp_path):
+    tiles = np.random.default_rng(0).integers(0, 256, (6, 8, 8, 3), np.uint8).repeat(8, axis=1).repeat(8, axis=2)
+    foreign = file(write_video(tmp_path / "tiles.mp4", tiles))
+    said = client.predict(foreign, api_name="/recognise")
+    assert said.startswith("The clip is far from what this model knows.") and " dB; its like has " in said
+    assert client.predict(foreign, foreign, **QUICK, api_name="/swap")  # it is said, not refused
+    said = client.predict(file(clips[0]), api_name="/recognise")
+    assert said.startswith("The clip is of the kind that this model knows")
+    (tmp_path / "text.mp4").write_text("this is not what its name says")
+    with pytest.raises(gradio_client.exceptions.AppError, match="The clip is not a video or image"):
+        client.predict(file(tmp_path / "text.mp4"), api_name="/recognise")
 
 
 def test_links_to_anything_but_an_example_are_refused(server):
