@@ -5,7 +5,7 @@ import os
 import shutil
 import tempfile
 
-from huggingface_hub import ModelCard, create_repo, file_exists
+from huggingface_hub import create_repo, file_exists, upload_file
 from safetensors import SafetensorError
 
 from ..models.modeling_utils import loading_from
@@ -107,5 +107,6 @@ class WholeSavingMixin:
         """
         repo_id = create_repo(repo_id, private=private, token=token, exist_ok=True).repo_id
         if not file_exists(repo_id, "README.md", token=token):
-            ModelCard(MODEL_CARD.format(repo_id=repo_id)).push_to_hub(repo_id, token=token)
+            card = MODEL_CARD.format(repo_id=repo_id).encode()
+            upload_file(path_or_fileobj=card, path_in_repo="README.md", repo_id=repo_id, token=token)
         return super().push_to_hub(repo_id, private=private, token=token, **kwargs)
