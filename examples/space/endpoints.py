@@ -2,7 +2,6 @@
 What the buttons do: files in, files out. Names, arguments and docstrings are those of the API, see docs/space.md.
 """
 
-import asyncio
 import contextlib
 import functools
 import inspect
@@ -24,7 +23,7 @@ from pictures import beside, enlarged, grid, preview, refusal, remark, routing_c
 from scratch import UPLOADS
 from sessions import Sessions
 from uploads import Refused, read_upload, spread
-from waiting import Pace, abandoned
+from waiting import Pace, abandoned, attended
 
 from divid_diffusers import export_clip
 
@@ -132,17 +131,9 @@ def endpoint(make: Callable) -> Callable:
                 PACE.add(time.monotonic() - started, work(make.__name__, values))
                 return result
 
-        running = asyncio.ensure_future(asyncio.to_thread(run))
         try:
-            while not (await asyncio.wait([running], timeout=0.5))[0]:
-                if abandoned() or SESSIONS.gone(request.session_hash):
-                    going_on.unlink(missing_ok=True)
-            return running.result()
-        finally:  # also where Gradio cancels it
-            going_on.unlink(missing_ok=True)
-            if not running.done():
-                await asyncio.wait([running])  # there is one model: the next has its turn when this one is over
-                running.exception()  # which nobody will ask for
+            return await attended(run, going_on, lambda: abandoned() or SESSIONS.gone(request.session_hash))
+        finally:
             SESSIONS.end(request.session_hash)
 
     parameters = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in [*files, *OPTIONS]]

@@ -6,10 +6,12 @@ one before it has come.
 It reads Gradio's queue, which is no documented part of it: tests/space/test_waiting.py names what is used of it.
 """
 
+import asyncio
 import time
 import types
 from collections import deque
 from collections.abc import Callable
+from pathlib import Path
 
 import gradio as gr
 import numpy as np
@@ -103,6 +105,25 @@ class NoHistory(dict):
 def progress(event) -> float:
     units = event.progress.progress_data if event.progress else None
     return units[-1].index / units[-1].length if units and units[-1].index and units[-1].length else 0.0
+
+
+async def attended(run: Callable, going_on: Path, deserted: Callable[[], bool]):
+    """
+    What `run()` gives, in a thread of its own. The file `going_on` says whether anybody waits for it: it is deleted
+    once `deserted()`, and at the latest at the end.
+    """
+    running = asyncio.ensure_future(asyncio.to_thread(run))
+    # Whoever left does not ask what went wrong; asyncio would log that as a fault of the server.
+    running.add_done_callback(lambda done: done.cancelled() or done.exception())
+    try:
+        while not (await asyncio.wait([running], timeout=0.5))[0]:
+            if deserted():
+                going_on.unlink(missing_ok=True)
+        return running.result()
+    finally:  # also where Gradio cancels it
+        going_on.unlink(missing_ok=True)
+        if not running.done():
+            await asyncio.wait([running])  # there is one model: the next has its turn when this one is over
 
 
 def abandoned() -> bool:

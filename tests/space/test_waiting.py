@@ -2,6 +2,9 @@
 What those who wait are told goes by what was asked for; and the parts of Gradio's queue that this reads are there.
 """
 
+import asyncio
+import gc
+import threading
 import types
 
 import pytest
@@ -9,7 +12,7 @@ import pytest
 
 gr = pytest.importorskip("gradio", reason="The Space needs gradio: pip install -r examples/space/requirements.txt")
 
-from waiting import Pace, abandoned, predict_by_work, remaining, waits  # noqa: E402
+from waiting import Pace, abandoned, attended, predict_by_work, remaining, waits  # noqa: E402
 
 
 def test_a_request_takes_as_long_as_its_work_at_the_pace_of_the_last_ones():
@@ -123,3 +126,45 @@ def test_a_request_whose_page_was_closed_is_abandoned(demo):
         assert abandoned()
     finally:
         LocalContext.event_id.set(None)
+
+
+@pytest.mark.parametrize("cancelled", [1, 2])
+def test_what_goes_wrong_after_a_visitor_has_left_is_no_fault_of_the_server(tmp_path, cancelled):
+    faults, stopped, going_on = [], threading.Event(), tmp_path / "going_on"
+    going_on.touch()
+
+    def run():
+        stopped.wait(10)
+        raise ValueError("This was stopped.")
+
+    async def visit():
+        asyncio.get_running_loop().set_exception_handler(lambda _, fault: faults.append(fault))
+        answer = asyncio.ensure_future(attended(run, going_on, lambda: False))
+        for _ in range(cancelled):
+            await asyncio.sleep(0.1)
+            answer.cancel()
+        await asyncio.sleep(0.1)
+        stopped.set()
+        with pytest.raises(asyncio.CancelledError):
+            await answer
+        await asyncio.sleep(0.1)
+        del answer
+        gc.collect()
+
+    asyncio.run(visit())
+    assert not faults and not going_on.exists()
+
+
+def test_a_deserted_request_is_told_so(tmp_path):
+    going_on = tmp_path / "going_on"
+    going_on.touch()
+
+    def run():
+        for _ in range(1000):
+            if not going_on.exists():
+                raise ValueError("This was stopped.")
+            threading.Event().wait(0.01)
+
+    with pytest.raises(ValueError, match="This was stopped"):
+        asyncio.run(attended(run, going_on, lambda: True))
+    assert asyncio.run(attended(lambda: 5, going_on, lambda: False)) == 5
