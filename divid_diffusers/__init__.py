@@ -9,6 +9,7 @@ from .clips.writing import export_clip
 from .models.dbse import DBSE
 from .models.sequence_encoder import DiViDSequenceEncoder, DiViDTokens
 from .models.spyl import SPYL
+from .models.token_directions import TokenDirections
 from .models.unet_static_dynamic import DiViDUNet2DConditionModel
 from .pipelines.pipeline_divid import DiViDPipeline
 from .pipelines.pipeline_output import DiViDPipelineOutput
@@ -33,6 +34,7 @@ __all__ = [
     "DiViDSequenceEncoder",
     "DiViDTokens",
     "DiViDUNet2DConditionModel",
+    "TokenDirections",
     "SharedNoiseDDPMScheduler",
     "ClipProcessor",
     "load_clip",

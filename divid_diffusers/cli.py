@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from . import DiViDPipeline, __version__, export_clip
+from . import DiViDPipeline, TokenDirections, __version__, export_clip
 from .clips.reading import DEFAULT_FPS, ClipFile, frame_rate
 from .clips.writing import check_export, check_writable, nearest_rate, written_whole
 
@@ -21,6 +21,7 @@ examples:
   divid animate photo.png wave.mp4 -o moving.gif                          a still image in place of a clip
   divid reconstruct clip.mp4 -o again.mp4                                 what the tokens hold of a clip
   divid interpolate a.mp4 b.mp4 -o between.gif --factor static            from one person to another, side by side
+  divid edit clip.mp4 --by "static 1=2" -o edited.mp4                       along a direction, see `divid info`
   divid encode clips/*.mp4 -o tokens.safetensors                          features: static (B, S), dynamic (B, N, D)
   divid info --model org/divid-mead                                       what a checkpoint is
 
@@ -67,6 +68,15 @@ def parse_args(argv=None):
     between = decoding(command("interpolate", "Clips between two clips.", ("a", "From."), ("b", "To."), writes=clip))
     between.add_argument("--factor", choices=["static", "dynamic"], default="static", help="What changes.")
     between.add_argument("--num-clips", type=int, default=5, help="How many, both ends included.")
+    edit = decoding(command("edit", "Move a clip along directions of its tokens.", ("clip", "The clip."), writes=clip))
+    edit.add_argument(
+        "--by",
+        type=direction_and_amount,
+        action="append",
+        required=True,
+        metavar="DIRECTION=AMOUNT",
+        help='Standard deviations, such as "static 1=2"; as often as you like. `divid info` names the directions.',
+    )
     encode = command("encode", "Clips to tokens.", writes="A .safetensors or .npz to write.")
     encode.add_argument("clips", nargs="+", help="Clips of equal length.")
     command("info", "What a checkpoint is.")
@@ -87,6 +97,15 @@ def parse_args(argv=None):
     return args
 
 
+def direction_and_amount(text: str) -> tuple[str, float]:
+    name, _, amount = text.rpartition("=")
+    try:
+        return name.strip(), float(amount)
+    except ValueError:
+        sentence = f'{text!r} is no DIRECTION=AMOUNT: write it as in "static 1=2".'
+        raise argparse.ArgumentTypeError(sentence) from None
+
+
 def decode(pipe: DiViDPipeline, args) -> None:
     options = {
         "num_inference_steps": args.steps,
@@ -95,13 +114,17 @@ def decode(pipe: DiViDPipeline, args) -> None:
         "dynamic_guidance_scale": args.dynamic_guidance,
     }
     # One object, so that a URL is fetched once for its frames and their time.
-    motion = ClipFile(getattr(args, {"reconstruct": "clip", "interpolate": "a"}.get(args.command, "motion")))
+    motion = ClipFile(
+        getattr(args, {"reconstruct": "clip", "edit": "clip", "interpolate": "a"}.get(args.command, "motion"))
+    )
     if args.command == "swap":
         clips = pipe.swap(args.identity, motion, **options).frames
     elif args.command == "animate":
         clips = pipe.animate(args.image, motion, **options).frames
     elif args.command == "reconstruct":
         clips = pipe.reconstruct(motion, **options).frames
+    elif args.command == "edit":
+        clips = pipe.edit(motion, dict(args.by), **options).frames
     else:
         clips = pipe.interpolate(motion, args.b, factor=args.factor, num_clips=args.num_clips, **options).frames
     export_clip(side_by_side(clips), args.output, rate_to_write(motion, args.output) if args.fps is None else args.fps)
@@ -148,9 +171,17 @@ def info(pipe: DiViDPipeline, args) -> None:
         f"{pipe.unet.num_parameters() / 1e6:.2f} M",
         "prediction": unet.prediction_type,
         "sampler": f"{type(pipe.scheduler).__name__}, {pipe.config.num_inference_steps} steps",
+        "directions": directions_in_words(pipe.directions),
         "guidance": "yes" if unet.static_dropout or unet.dynamic_dropout else "not trained for it",
     }.items():
         print(f"{name:11} {value}")
+
+
+def directions_in_words(directions: TokenDirections | None) -> str:
+    if directions is None:
+        return "none, so `divid edit` has nothing to move a clip along"
+    labels = {name: directions.label(name) for name in directions.names}
+    return ", ".join(f"{name} ({label})" if label else name for name, label in labels.items())
 
 
 def main(argv=None) -> int:

@@ -10,7 +10,7 @@ import torch
 from media import numbered_frames, write_video
 from PIL import Image
 from safetensors.torch import load_file
-from tiny import tiny_pipeline
+from tiny import tiny_directions, tiny_pipeline
 
 from divid_diffusers import DiViDPipeline, cli, load_clip
 from divid_diffusers.clips import reading as clip_reading
@@ -18,9 +18,12 @@ from divid_diffusers.clips import reading as clip_reading
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A model that takes guidance, two clips of 4 frames and one of 6, an image."""
+    """A model that takes guidance and has directions, two clips of 4 frames and one of 6, an image."""
     folder = tmp_path_factory.mktemp("cli")
-    tiny_pipeline(static_dropout=0.1, dynamic_dropout=0.1).save_pretrained(folder / "model")
+    pipe = tiny_pipeline(static_dropout=0.1, dynamic_dropout=0.1)
+    pipe.save_pretrained(folder / "without")
+    pipe.register_modules(directions=tiny_directions(pipe.encoder))
+    pipe.save_pretrained(folder / "model")
     for name, count in (("a.mp4", 4), ("b.mp4", 4), ("long.mp4", 6)):
         write_video(folder / name, numbered_frames(count, 32, 32))
     Image.new("RGB", (20, 30), "red").save(folder / "photo.png")
@@ -62,6 +65,16 @@ def test_a_swap_is_that_of_the_pipeline_with_the_same_seed(place):
     frames = pipe.swap(str(place / "a.mp4"), str(place / "b.mp4"), generator=torch.Generator().manual_seed(7)).frames[
         0
     ]
+    expected = np.concatenate([np.asarray(frame) for frame in frames], axis=1)
+    assert np.array_equal(np.asarray(Image.open("out.png")), expected)
+
+
+def test_an_edit_is_that_of_the_pipeline(place):
+    line = ["edit", str(place / "a.mp4"), "--by", "static 1=2", "--by", "dynamic 3 = -1.5", "-o", "out.png"]
+    assert cli.main(line) == 0
+    pipe, generator = DiViDPipeline.from_pretrained(place / "model"), torch.Generator().manual_seed(0)
+    amounts = {"static 1": 2.0, "dynamic 3": -1.5}
+    (frames,) = pipe.edit(str(place / "a.mp4"), amounts, generator=generator).frames
     expected = np.concatenate([np.asarray(frame) for frame in frames], axis=1)
     assert np.array_equal(np.asarray(Image.open("out.png")), expected)
 
@@ -137,6 +150,9 @@ def test_info_says_what_a_checkpoint_is(place, capsys):
     assert divid(place, "info") == 0
     printed = capsys.readouterr().out
     assert "16 x 16, RGB" in printed and "static 16, dynamic 16 per frame" in printed and "3 steps" in printed
+    assert "static 1 (top), static 2, dynamic 1, dynamic 2, dynamic 3" in printed
+    assert divid(place, "info --model {place}/without") == 0
+    assert "none, so `divid edit` has nothing to move a clip along" in capsys.readouterr().out
 
 
 MISTAKES = {
@@ -146,6 +162,8 @@ MISTAKES = {
     "interpolate {place}/a.mp4 {place}/long.mp4 -o out.gif --factor dynamic": "4 and 6 frames",
     "interpolate {place}/a.mp4 {place}/b.mp4 -o out.gif --num-clips 1": "`num_clips` is 1",
     "encode {place}/a.mp4 {place}/long.mp4 -o out.npz": "The clips have 4, 6 frames",
+    "edit {place}/a.mp4 --by height=2 -o out.gif": "no direction 'height': choose from static 1, static 2, dynamic 1",
+    "edit {place}/a.mp4 --by height=nan -o out.gif --model {place}/without": "This checkpoint has no directions",
     "info --model {place}": "model_index.json",
 }
 
@@ -167,6 +185,8 @@ NONSENSE = {
     "encode a.mp4 -o {place}/folder.npz": "folder.npz' is a folder",
     "swap a.mp4 b.mp4 -o /proc/out.mp4": "Cannot write into the folder '/proc'",
     "swap a.mp4 -o out.mp4": "motion",
+    "edit a.mp4 -o out.mp4": "--by",
+    "edit a.mp4 --by height -o out.mp4": "'height' is no DIRECTION=AMOUNT: write it as in \"static 1=2\"",
     "swap a.mp4 b.mp4 -o out.mp4 --fps 0": "`fps` is 0.0, but a .mp4 takes from 0.01 to 1000",
     "swap a.mp4 b.mp4 -o out.mp4 --fps nan": "`fps` is nan",
     "swap a.mp4 b.mp4 -o out.mp4 --fps inf": "`fps` is inf",

@@ -11,7 +11,9 @@ from divid_diffusers import (
     DiViDSequenceEncoder,
     DiViDUNet2DConditionModel,
     SharedNoiseDDPMScheduler,
+    TokenDirections,
 )
+from divid_diffusers.models.token_directions import encoder_signature
 
 
 SIZE, WIDTH = 16, 16  # pixels per side of a frame; width of both tokens
@@ -55,6 +57,18 @@ def tiny_pipeline(scheduler=None, num_inference_steps=3, in_channels=3, **unet):
     pipe = DiViDPipeline(encoder, unet, scheduler, num_inference_steps)
     pipe.set_progress_bar_config(disable=True)
     return pipe
+
+
+def tiny_directions(encoder, **overrides):
+    """Two of s and three of d, of which only "static 1" is of a label, "top"."""
+    directions = TokenDirections(
+        **({"static_dim": WIDTH, "dynamic_dim": WIDTH, "num_static": 2, "num_dynamic": 3} | overrides),
+        encoder_signature=encoder_signature(encoder),
+        explained={"static 1": {"hair": 0.2, "top": 0.6}, "static 2": {"hair": 0.29}},
+    )
+    for rows in (directions.static, directions.dynamic):
+        rows.data.copy_(torch.randn(rows.shape, generator=seeded(3)))
+    return directions
 
 
 def random_clips(batch=2, frames=3, channels=3, seed=0):

@@ -40,7 +40,10 @@ def fingerprint(*things) -> str:
             digest.update(f"{type(thing).__name__} {thing};".encode())
         elif isinstance(thing, DiffusionPipeline):
             own = {name: value for name, value in thing.config.items() if name not in thing.components}
-            add([type(thing).__name__, _plain(own), thing.components])
+            # Sliders change nothing that is measured, and a part that is not there neither.
+            parts = {name: part for name, part in thing.components.items() if part is not None}
+            parts.pop("directions", None)
+            add([type(thing).__name__, _plain(own), parts])
         elif isinstance(thing, Iterable) and not isinstance(thing, torch.nn.Module):
             digest.update(b"[")
             for each in thing:

@@ -11,6 +11,7 @@ from diffusers import ModelMixin, SchedulerMixin
 from ..models.dbse import DBSE
 from ..models.sequence_encoder import DiViDSequenceEncoder
 from ..models.spyl import SPYL
+from ..models.token_directions import TokenDirections
 from ..models.unet_static_dynamic import DiViDUNet2DConditionModel
 from ..schedulers.scheduling_shared_noise_ddpm import SharedNoiseDDPMScheduler
 
@@ -23,4 +24,5 @@ __all__ = [
     "ModelMixin",
     "SchedulerMixin",
     "SharedNoiseDDPMScheduler",
+    "TokenDirections",
 ]

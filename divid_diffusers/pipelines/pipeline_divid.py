@@ -3,7 +3,7 @@
 import copy
 import inspect
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ from einops import rearrange
 
 from ..clips.processor import ClipProcessor
 from ..models.sequence_encoder import DiViDSequenceEncoder, DiViDTokens
+from ..models.token_directions import TokenDirections, check_amounts, check_directions
 from ..models.unet_static_dynamic import DiViDUNet2DConditionModel
 from ..schedulers.scheduling_shared_noise_ddpm import Generators, frame_generators, sample_shared_noise
 from .input_checks import (
@@ -36,7 +37,7 @@ class DiViDPipeline(WholeSavingMixin, DiffusionPipeline):
     r"""
     Static/dynamic disentanglement of video (DiViD): [`encode`] a clip into one static token (who) and one dynamic
     token per frame (motion), [`reconstruct`] it from them, [`swap`] them between clips, [`interpolate`] them,
-    [`animate`] an image, and [`invert`] a clip to the noise that reproduces it.
+    [`animate`] an image, [`edit`] a clip by sliders, and [`invert`] a clip to the noise that reproduces it.
 
     "A clip" below is whatever [`ClipProcessor`] reads: a path or URL of a video or GIF, a folder of frames, a list of
     PIL images, an array or a tensor. Wherever a clip is taken, so is a list of clips, of equal or different lengths.
@@ -65,10 +66,11 @@ class DiViDPipeline(WholeSavingMixin, DiffusionPipeline):
         scheduler ([`SharedNoiseDDPMScheduler`] or one of [`SCHEDULERS`]): swap it by `from_config`; the noise of a
             clip stays shared by its frames with all of them.
         num_inference_steps (`int`): this checkpoint's default number of denoising steps.
+        directions ([`TokenDirections`], *optional*): what [`edit`] moves tokens along.
     """
 
     model_cpu_offload_seq = "encoder->unet"
-    _optional_components = ["encoder", "unet"]
+    _optional_components = ["encoder", "unet", "directions"]
     _callback_tensor_inputs = ["latents"]
 
     @register_to_config
@@ -78,6 +80,7 @@ class DiViDPipeline(WholeSavingMixin, DiffusionPipeline):
         unet: DiViDUNet2DConditionModel,
         scheduler: SchedulerMixin,
         num_inference_steps: int = 50,
+        directions: TokenDirections | None = None,
     ):
         super().__init__()
         for name, part in (("encoder", encoder), ("UNet", unet)):
@@ -98,7 +101,7 @@ class DiViDPipeline(WholeSavingMixin, DiffusionPipeline):
                     "both "
                     "from one checkpoint."
                 )
-        self.register_modules(encoder=encoder, unet=unet, scheduler=scheduler)
+        self.register_modules(encoder=encoder, unet=unet, scheduler=scheduler, directions=directions)
         check_scheduler(scheduler, unet)
         self.clip_processor = ClipProcessor()
         self._interrupt, self._num_timesteps = False, 0
@@ -163,6 +166,33 @@ class DiViDPipeline(WholeSavingMixin, DiffusionPipeline):
         An image (or a list of clips of one frame) moved by the motion of a driving clip: [`swap`] with a still image.
         """
         return self.swap(images, driving_clips, **kwargs)
+
+    def edit(self, clips: Any, amounts: Mapping[str, float], static_frame: int = 0, **kwargs) -> DiViDPipelineOutput:
+        """
+        The clip with its tokens moved along directions: `pipe.edit(clip, {"static 1": 2.0, "dynamic 1": -1.0})`.
+
+        Args:
+            clips: one clip or a list of clips, all moved alike.
+            amounts (`dict[str, float]`): standard deviations to go along each direction, by name; see
+                [`TokenDirections`]. With none, or zeros, it is [`reconstruct`].
+            static_frame (`int`): as in [`encode`].
+            kwargs: as in [`__call__`].
+
+        Raises:
+            ValueError: a checkpoint without directions, directions of another encoder, an unknown name, an amount that
+                is no finite number.
+        """
+        check_part("encoder", self.encoder, type(self).__name__)
+        if self.directions is None:
+            raise ValueError(
+                "This checkpoint has no directions to edit a clip along: find them with "
+                "`python training/find_directions.py --model CHECKPOINT --dataset SET`."
+            )
+        check_directions(self.directions, self.encoder)
+        check_amounts(amounts, self.directions.names)
+        with torch.no_grad():
+            tokens = self.encode(clips, static_frame)
+        return self(*self.directions.move(tokens.static, tokens.dynamic, amounts), **kwargs)
 
     def interpolate(
         self, clip_a: Any, clip_b: Any, factor: str = "static", num_clips: int = 5, static_frame: int = 0, **kwargs

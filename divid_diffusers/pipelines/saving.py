@@ -5,6 +5,7 @@ import os
 import shutil
 import tempfile
 
+import torch
 from huggingface_hub import create_repo, file_exists, upload_file
 from safetensors import SafetensorError
 
@@ -43,6 +44,34 @@ def _clean(file: str, like: str) -> None:
         if config.pop("_name_or_path", None) is not None:
             with open(file, "w") as opened:
                 opened.write(json.dumps(config, indent=2, sort_keys=True) + "\n")
+
+
+def add_component(folder: str | os.PathLike, name: str, part: torch.nn.Module) -> None:
+    """
+    Add a component to a saved pipeline, or replace it, and leave its other files as they are: those of `part` go into
+    the folder `name`, and its class into `model_index.json`, last.
+
+    Raises:
+        ValueError: a folder without `model_index.json`.
+    """
+    index = os.path.join(os.path.expanduser(folder), "model_index.json")
+    if not os.path.isfile(index):
+        raise ValueError(f"{folder} has no model_index.json to add {name} to: give the folder of a checkpoint.")
+    target = os.path.join(os.path.dirname(index), name)
+    with tempfile.TemporaryDirectory(prefix=".saving-", dir=os.path.dirname(index)) as scratch:
+        part.save_pretrained(scratch)
+        os.makedirs(target, exist_ok=True)
+        for file in os.listdir(scratch):
+            _clean(os.path.join(scratch, file), like=index)
+            os.replace(os.path.join(scratch, file), os.path.join(target, file))
+        with open(index) as opened:
+            config = json.load(opened)
+        config[name] = [components.__name__.partition(".")[0], type(part).__name__]
+        written = os.path.join(scratch, "model_index.json")
+        with open(written, "w") as opened:
+            opened.write(json.dumps(config, indent=2, sort_keys=True) + "\n")
+        shutil.copymode(index, written)
+        os.replace(written, index)
 
 
 class WholeSavingMixin:
