@@ -10,7 +10,7 @@ import pytest
 import test_evaluate
 import torch
 import yaml
-from accelerate.state import AcceleratorState, GradientState
+from in_process import run_of_its_own
 from train_divid import main, new_models, parse_args
 
 from divid_diffusers import DiViDPipeline
@@ -26,16 +26,12 @@ def runs(monkeypatch):
 
     def run(command, check):
         assert command[0] == sys.executable and command[1].endswith("train_divid.py") and check
-        AcceleratorState._reset_state(reset_partial_state=True)
-        GradientState._reset_state()
         started.append(command[2:])
-        main(parse_args(command[2:]))
+        with run_of_its_own():
+            main(parse_args(command[2:]))
 
     monkeypatch.setattr(ablations, "subprocess", SimpleNamespace(run=run))
-    yield started
-    AcceleratorState._reset_state(reset_partial_state=True)
-    GradientState._reset_state()
-    torch.set_flush_denormal(False)
+    return started
 
 
 def test_two_steps_give_a_table_and_the_same_command_again_neither_trains_nor_measures(

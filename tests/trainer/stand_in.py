@@ -6,7 +6,7 @@ files.
 from pathlib import Path
 
 import torch
-from accelerate.state import AcceleratorState, GradientState
+from in_process import run_of_its_own
 from PIL import Image
 from tiny import SHORT_RUN
 from train_baseline import parse_args
@@ -64,13 +64,12 @@ def words(**flags):
 
 def run(output_dir, norm=False, loss=None, **flags):
     """A run in this process; returns its recipe."""
-    AcceleratorState._reset_state(reset_partial_state=True)
-    GradientState._reset_state()
     args = parse_args(words(output_dir=output_dir, **flags))
-    accelerator = start(args)
-    train, held_out, _ = open_clips(args)
-    recipe = StandIn(args, norm, loss)
-    loop.train(accelerator, recipe, train, held_out, args)
+    with run_of_its_own():
+        accelerator = start(args)
+        train, held_out, _ = open_clips(args)
+        recipe = StandIn(args, norm, loss)
+        loop.train(accelerator, recipe, train, held_out, args)
     return recipe
 
 

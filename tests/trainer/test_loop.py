@@ -10,18 +10,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from accelerate.state import AcceleratorState, GradientState
+from safetensors.torch import load_file
 from stand_in import figures_without_a_model, run
 from trainer import checkpoints, loop, saving
+from trainer.batch_norm import NUM_BATCHES
 from trainer.flags import flags_of
-
-
-@pytest.fixture(autouse=True)
-def fresh_accelerator():
-    yield
-    AcceleratorState._reset_state(reset_partial_state=True)
-    GradientState._reset_state()
-    torch.set_flush_denormal(False)
 
 
 def steps(folder):
@@ -392,4 +385,15 @@ def test_batch_norm_is_measured_with_the_weights_that_are_saved(tmp_path):
     other = torch.load(tmp_path / "other/weights.pt")
     assert ratio == pytest.approx(other["norm.running_mean"].item() / other["weight"][0].item(), rel=1e-4)
     checkpoint = torch.load(tmp_path / "averaged/weights.pt")
-    assert checkpoint["norm.num_batches_tracked"] == 50
+    assert checkpoint["norm.num_batches_tracked"] == NUM_BATCHES
+
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+@pytest.mark.parametrize(
+    "path", sorted(EXAMPLES.rglob("*.safetensors")), ids=lambda path: str(path.relative_to(EXAMPLES))
+)
+def test_what_is_shipped_has_no_statistics_or_those_of_its_averaged_weights(path):
+    counts = {int(each) for name, each in load_file(path).items() if name.endswith("num_batches_tracked")}
+    assert counts <= {NUM_BATCHES}
