@@ -36,9 +36,7 @@ def decode(pipe):
 def run_python(code, **environment):
     """A new process that has the helpers of the tests, and its output."""
     code = f"import sys\nsys.path[:0] = [{str(TESTS)!r}]\n" + code
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=os.environ | environment, capture_output=True, text=True, timeout=120
-    )
+    done = subprocess.run([sys.executable, "-c", code], env=os.environ | environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
