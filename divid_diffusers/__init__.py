@@ -10,6 +10,7 @@ from .models.dbse import DBSE
 from .models.sequence_encoder import DiViDSequenceEncoder, DiViDTokens
 from .models.spyl import SPYL
 from .models.token_directions import TokenDirections
+from .models.token_prior import DiViDTokenPrior
 from .models.unet_static_dynamic import DiViDUNet2DConditionModel
 from .pipelines.pipeline_divid import DiViDPipeline
 from .pipelines.pipeline_output import DiViDPipelineOutput
@@ -35,6 +36,7 @@ __all__ = [
     "DiViDTokens",
     "DiViDUNet2DConditionModel",
     "TokenDirections",
+    "DiViDTokenPrior",
     "SharedNoiseDDPMScheduler",
     "ClipProcessor",
     "load_clip",

@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from . import DiViDPipeline, TokenDirections, __version__, export_clip
 from .clips.reading import DEFAULT_FPS, ClipFile, frame_rate
 from .clips.writing import check_export, check_writable, nearest_rate, written_whole
+from .flags import whole
 
 
 EPILOG = """\
@@ -22,6 +23,7 @@ examples:
   divid reconstruct clip.mp4 -o again.mp4                                 what the tokens hold of a clip
   divid interpolate a.mp4 b.mp4 -o between.gif --factor static            from one person to another, side by side
   divid edit clip.mp4 --by "static 1=2" -o edited.mp4                       along a direction, see `divid info`
+  divid generate -o nobody.mp4 --motion wave.mp4                          somebody who does not exist, waving
   divid encode clips/*.mp4 -o tokens.safetensors                          features: static (B, S), dynamic (B, N, D)
   divid info --model org/divid-mead                                       what a checkpoint is
 
@@ -77,6 +79,10 @@ def parse_args(argv=None):
         metavar="DIRECTION=AMOUNT",
         help='Standard deviations, such as "static 1=2"; as often as you like. `divid info` names the directions.',
     )
+    new = decoding(command("generate", "Make up what is not given: who, how they move, or both.", writes=clip))
+    new.add_argument("--identity", help="Who.")
+    new.add_argument("--motion", help="What.")
+    new.add_argument("--frames", type=whole(1), help="Of the clip; a --motion that has fewer is continued.")
     encode = command("encode", "Clips to tokens.", writes="A .safetensors or .npz to write.")
     encode.add_argument("clips", nargs="+", help="Clips of equal length.")
     command("info", "What a checkpoint is.")
@@ -113,6 +119,12 @@ def decode(pipe: DiViDPipeline, args) -> None:
         "static_guidance_scale": args.static_guidance,
         "dynamic_guidance_scale": args.dynamic_guidance,
     }
+    if args.command == "generate":
+        motion = None if args.motion is None else ClipFile(args.motion)
+        new = pipe.generate(1, args.frames, args.identity, motion, **options).frames[0]
+        rate = args.fps or (DEFAULT_FPS if motion is None else rate_to_write(motion, args.output))
+        export_clip(new, args.output, rate)
+        return
     # One object, so that a URL is fetched once for its frames and their time.
     motion = ClipFile(
         getattr(args, {"reconstruct": "clip", "edit": "clip", "interpolate": "a"}.get(args.command, "motion"))
@@ -169,6 +181,7 @@ def info(pipe: DiViDPipeline, args) -> None:
         "tokens": f"static {encoder.static_dim}, dynamic {encoder.dynamic_dim} per frame",
         "parameters": f"encoder {pipe.encoder.num_parameters() / 1e6:.2f} M, unet "
         f"{pipe.unet.num_parameters() / 1e6:.2f} M",
+        "prior": "none" if pipe.prior is None else f"makes up clips of up to {pipe.prior.config.max_frames} frames",
         "prediction": unet.prediction_type,
         "sampler": f"{type(pipe.scheduler).__name__}, {pipe.config.num_inference_steps} steps",
         "directions": directions_in_words(pipe.directions),

@@ -13,7 +13,7 @@ from divid_diffusers import (
     SharedNoiseDDPMScheduler,
     TokenDirections,
 )
-from divid_diffusers.models.token_directions import encoder_signature
+from divid_diffusers.models.encoder_signature import encoder_signature
 
 
 SIZE, WIDTH = 16, 16  # pixels per side of a frame; width of both tokens

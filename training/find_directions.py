@@ -19,7 +19,8 @@ from divid_diffusers import DiViDPipeline, TokenDirections
 from divid_diffusers.data.puppets import Appearance, Puppets
 from divid_diffusers.data.sampling import draw_clips, evenly_spaced
 from divid_diffusers.flags import SEED, whole
-from divid_diffusers.models.token_directions import FACTORS, encoder_signature
+from divid_diffusers.models.encoder_signature import encoder_signature
+from divid_diffusers.models.token_directions import FACTORS
 from divid_diffusers.pipelines.saving import add_component
 from divid_diffusers.training.directions import explain, principal_directions
 

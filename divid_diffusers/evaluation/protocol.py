@@ -44,8 +44,8 @@ class PipelineDisentangler:
         pipe.set_progress_bar_config(disable=True)
         self.pipe, self.seed = pipe, seed
         self.options = {} if num_inference_steps is None else {"num_inference_steps": num_inference_steps}
-        prior = getattr(pipe, "model", None)
-        if hasattr(prior, "sample_static"):  # the baselines' models can also draw codes
+        prior = getattr(pipe, "prior", None) or getattr(pipe, "model", None)  # baselines' models draw codes themselves
+        if hasattr(prior, "sample_static"):
             self.sample_static, self.sample_dynamic = prior.sample_static, prior.sample_dynamic
 
     @torch.no_grad()

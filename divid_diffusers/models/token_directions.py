@@ -9,11 +9,11 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import nn
 
+from .encoder_signature import may_be_of
 from .modeling_utils import StrictLoadingMixin
 
 
 FACTORS = ("static", "dynamic")
-TOLERANCE = 0.02  # between signatures: rounding to half precision moves them by 0.001, other weights by about 1
 
 
 class TokenDirections(StrictLoadingMixin, ModelMixin, ConfigMixin):
@@ -118,28 +118,6 @@ def check_amounts(amounts: Mapping[str, float], names: list[str]) -> None:
             raise ValueError(f"The amount of {name!r} is {amount!r}: give a number of standard deviations, such as 2.")
 
 
-@torch.no_grad()
-def encoder_signature(encoder: nn.Module) -> list[float] | None:
-    r"""
-    A number for each weight matrix w of an encoder, by which another encoder is told:
-
-        sum_j w_j cos(j) / |w|
-
-    (our choice). It stays the same within 0.001 when weights are rounded to half precision, where a digest would not,
-    and is another number, by about 1, for other weights. None where weights are not at hand (offloaded to disk,
-    quantised).
-    """
-    found = []
-    for weight in encoder.parameters():
-        if type(weight) is not nn.Parameter or weight.is_meta or not weight.is_floating_point():
-            return None
-        if weight.ndim >= 2:
-            flat = weight.detach().float().flatten().cpu()
-            wave = torch.arange(len(flat), dtype=torch.float64).cos().float()
-            found.append(round(float(flat @ wave / flat.norm().clamp(min=1e-12)), 4))
-    return found
-
-
 def check_directions(directions: TokenDirections, encoder: nn.Module) -> None:
     """Raises ValueError, a sentence, where these are directions of another encoder's tokens."""
     remedy = "Find those of this one with `python training/find_directions.py`."
@@ -150,8 +128,5 @@ def check_directions(directions: TokenDirections, encoder: nn.Module) -> None:
                 f"These directions are of another encoder: their {factor} tokens have {theirs} numbers and this "
                 f"encoder's {ours}. {remedy}"
             )
-    told, own = directions.config.encoder_signature, encoder_signature(encoder)
-    if told is None or own is None:
-        return
-    if len(told) != len(own) or any(abs(one - other) > TOLERANCE for one, other in zip(told, own, strict=True)):
+    if not may_be_of(encoder, directions.config.encoder_signature):
         raise ValueError(f"These directions are of another encoder, or of this one before it was trained on. {remedy}")

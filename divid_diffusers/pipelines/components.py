@@ -12,6 +12,7 @@ from ..models.dbse import DBSE
 from ..models.sequence_encoder import DiViDSequenceEncoder
 from ..models.spyl import SPYL
 from ..models.token_directions import TokenDirections
+from ..models.token_prior import DiViDTokenPrior
 from ..models.unet_static_dynamic import DiViDUNet2DConditionModel
 from ..schedulers.scheduling_shared_noise_ddpm import SharedNoiseDDPMScheduler
 
@@ -20,6 +21,7 @@ __all__ = [
     "DBSE",
     "SPYL",
     "DiViDSequenceEncoder",
+    "DiViDTokenPrior",
     "DiViDUNet2DConditionModel",
     "ModelMixin",
     "SchedulerMixin",

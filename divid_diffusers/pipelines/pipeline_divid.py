@@ -17,8 +17,10 @@ from einops import rearrange
 from ..clips.processor import ClipProcessor
 from ..models.sequence_encoder import DiViDSequenceEncoder, DiViDTokens
 from ..models.token_directions import TokenDirections, check_amounts, check_directions
+from ..models.token_prior import DiViDTokenPrior
 from ..models.unet_static_dynamic import DiViDUNet2DConditionModel
 from ..schedulers.scheduling_shared_noise_ddpm import Generators, frame_generators, sample_shared_noise
+from .generation import GenerationMixin
 from .input_checks import (
     check_guidance,
     check_latents,
@@ -33,11 +35,12 @@ from .saving import WholeSavingMixin
 from .token_batches import encode_clips, pair_tokens, to_output
 
 
-class DiViDPipeline(WholeSavingMixin, DiffusionPipeline):
+class DiViDPipeline(WholeSavingMixin, GenerationMixin, DiffusionPipeline):
     r"""
     Static/dynamic disentanglement of video (DiViD): [`encode`] a clip into one static token (who) and one dynamic
     token per frame (motion), [`reconstruct`] it from them, [`swap`] them between clips, [`interpolate`] them,
-    [`animate`] an image, [`edit`] a clip by sliders, and [`invert`] a clip to the noise that reproduces it.
+    [`animate`] an image, [`edit`] a clip by sliders, [`invert`] a clip to the noise that reproduces it, and, with a
+    prior, [`generate`] new ones.
 
     "A clip" below is whatever [`ClipProcessor`] reads: a path or URL of a video or GIF, a folder of frames, a list of
     PIL images, an array or a tensor. Wherever a clip is taken, so is a list of clips, of equal or different lengths.
@@ -67,10 +70,11 @@ class DiViDPipeline(WholeSavingMixin, DiffusionPipeline):
             clip stays shared by its frames with all of them.
         num_inference_steps (`int`): this checkpoint's default number of denoising steps.
         directions ([`TokenDirections`], *optional*): what [`edit`] moves tokens along.
+        prior ([`DiViDTokenPrior`], *optional*): draws tokens of this encoder, for [`generate`].
     """
 
-    model_cpu_offload_seq = "encoder->unet"
-    _optional_components = ["encoder", "unet", "directions"]
+    model_cpu_offload_seq = "encoder->prior->unet"
+    _optional_components = ["encoder", "unet", "directions", "prior"]
     _callback_tensor_inputs = ["latents"]
 
     @register_to_config
@@ -81,6 +85,7 @@ class DiViDPipeline(WholeSavingMixin, DiffusionPipeline):
         scheduler: SchedulerMixin,
         num_inference_steps: int = 50,
         directions: TokenDirections | None = None,
+        prior: DiViDTokenPrior | None = None,
     ):
         super().__init__()
         for name, part in (("encoder", encoder), ("UNet", unet)):
@@ -101,7 +106,14 @@ class DiViDPipeline(WholeSavingMixin, DiffusionPipeline):
                     "both "
                     "from one checkpoint."
                 )
-        self.register_modules(encoder=encoder, unet=unet, scheduler=scheduler, directions=directions)
+        tokens = next(part for part in (encoder, unet) if part is not None).config
+        for name in ("static_dim", "dynamic_dim") if prior is not None else ():
+            if prior.config[name] != tokens[name]:
+                raise ValueError(
+                    f"The prior draws tokens of another width: `{name}` is {prior.config[name]}, where this model has "
+                    f"{tokens[name]}. Train one for it with training/train_prior.py."
+                )
+        self.register_modules(encoder=encoder, unet=unet, scheduler=scheduler, directions=directions, prior=prior)
         check_scheduler(scheduler, unet)
         self.clip_processor = ClipProcessor()
         self._interrupt, self._num_timesteps = False, 0
