@@ -28,8 +28,13 @@ class DiViDTokenPrior(StrictLoadingMixin, ModelMixin, ConfigMixin):
     form (Berman et al. 2025, which found it better than two); network, target and masking are our choice.
 
     ```python
-    pipe = DiViDPipeline.from_pretrained("examples/divid-sprites-tiny")
-    tokens = pipe.prior.sample(4)  # DiViDTokens: static (4, S), dynamic (4, N, D), of four clips that never were
+    import torch
+
+    from divid_diffusers import DiViDTokenPrior
+
+    prior = DiViDTokenPrior(static_dim=64, dynamic_dim=64, max_frames=10).eval()
+    person = torch.randn(1, 64)
+    tokens = prior.sample(1, num_frames=8, static=person)  # tokens.dynamic (1, 8, 64): a motion for this person
     ```
 
     Args:

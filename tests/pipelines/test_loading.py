@@ -130,7 +130,8 @@ def test_half_a_pipeline_is_loaded_saved_and_loaded_again(pipe, saved, tmp_path,
         assert torch.equal(decode(again), decode(pipe))
     else:
         clip = torch.rand(1, 2, 3, 16, 16)
-        assert torch.equal(again.encode(clip).static, pipe.encode(clip).static)
+        assert same_weights(again.encoder, pipe.encoder)  # to the bit, where sums may depend on how they lie in memory
+        torch.testing.assert_close(again.encode(clip).static, pipe.encode(clip).static)
 
 
 def test_a_pipeline_is_quantised_while_loading_saved_and_loaded_again(pipe, saved, tmp_path):
