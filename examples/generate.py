@@ -1,0 +1,42 @@
+"""Make up what is not given: new people and motions, new motions for a person, new people for a motion.
+
+python examples/generate.py [CLIP]
+"""
+
+import argparse
+from pathlib import Path
+
+import torch
+
+from divid_diffusers import DiViDPipeline, export_clip
+from divid_diffusers.clips.writing import check_export
+from divid_diffusers.data.puppets import Puppets
+
+
+parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
+parser.add_argument("clip", nargs="?", help="A video, GIF or folder of frames; default: a puppet.")
+parser.add_argument("--model", default=str(Path(__file__).parent / "divid-puppets-tiny"), help="It has a prior.")
+parser.add_argument("--num_clips", type=int, default=6, help="In each row.")
+parser.add_argument("--seed", type=int, default=0)
+parser.add_argument("--output", default="outputs/generated.gif", help="A .gif, .mp4 or .png.")
+args = parser.parse_args()
+try:
+    Path(args.output).expanduser().parent.mkdir(parents=True, exist_ok=True)
+    output = check_export(args.output)  # before anything is decoded
+except (ValueError, OSError) as error:
+    parser.error(str(error))
+
+pipe = DiViDPipeline.from_pretrained(args.model)
+clip = args.clip or Puppets(1, split="test")[0]["frames"]
+given = pipe.clip_processor.preprocess(clip, size=pipe.encoder.config.sample_size)[0].add(1).div(2)
+if pipe.prior is not None:
+    given = given[: pipe.prior.config.max_frames]
+generator = torch.Generator().manual_seed(args.seed)
+options = {"num_clips": args.num_clips, "num_frames": len(given), "generator": generator, "output_type": "pt"}
+rows = []
+for kept in ({}, {"static": given}, {"dynamic": given}):
+    new = pipe.generate(**options, **kept).frames.cpu()
+    left = torch.ones_like(given) if not kept else given[:1].expand_as(given) if "static" in kept else given
+    rows.append(torch.cat([left, *new], dim=-1))
+export_clip(torch.cat(rows, dim=-2), output, fps=7)
+print(f"Look at {output}. From the top: nobody's motions; motions for the person at the left; people for that motion.")
