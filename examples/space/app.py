@@ -1,13 +1,15 @@
-"""The Space: swap, reconstruct, interpolate and animate clips in a browser, or over `gradio_client`.
+"""The Space: swap, reconstruct, interpolate, edit and animate clips in a browser, or over `gradio_client`.
 
 python examples/space/app.py
 """
 
 import scratch  # isort: skip  (before Gradio, for which it sets the environment)
 import decoding  # isort: skip  (before anything else that imports torch: ZeroGPU's own import must be first)
+import functools
+
 import endpoints
 import gradio as gr
-from decoding import DOMAIN, MAX_GUIDANCE, MAX_SEED, MAX_STEPS
+from decoding import DOMAIN, MAX_AMOUNT, MAX_GUIDANCE, MAX_SEED, MAX_STEPS, SLIDER_LABELS, SLIDERS
 from endpoints import MAX_FRAMES, MAX_GRID, PACE
 from first_results import first_results
 from inputs import FILES, QUIET, clip_input
@@ -29,6 +31,17 @@ their centre. Uploads and results are deleted when you leave. Use recordings onl
 you make as synthetic."""
 ROUTING = """Every pixel attends to the identity token and to its frame's motion token: it takes more of the identity where the map is
 **red**, more of the motion where it is **blue**. The tokens also reach the frame by roads that no map shows."""
+
+EDITING = """A slider moves the clip's identity (static) or motion (dynamic) token along a direction in which training clips differ, by so
+many standard deviations. Behind the colon stands the label that tells most of where a clip lies along it."""
+ABOUT = {"what_goes_where": ROUTING, "edit": EDITING}
+
+
+def slider(name: str) -> gr.Slider:
+    return gr.Slider(
+        -MAX_AMOUNT, MAX_AMOUNT, 0, step=0.1, label=SLIDER_LABELS.get(name, name), elem_classes="amount",
+        visible=name in SLIDER_LABELS,
+    )  # fmt: skip
 
 
 def advanced() -> list:
@@ -97,6 +110,7 @@ BUTTONS = {
     "reconstruct": "Reconstruct",
     "swap_grid": "Swap all",
     "interpolate": "Interpolate",
+    "edit": "Edit",
     "animate": "Animate",
     "what_goes_where": "Show",
 }
@@ -112,8 +126,8 @@ def build() -> gr.Blocks:
 
             def tab(title: str, name: str, shows: str, donors, *more, picture: str | None = None) -> None:
                 with gr.Tab(title):
-                    if name == "what_goes_where":
-                        gr.Markdown(ROUTING)
+                    if name in ABOUT:
+                        gr.Markdown(ABOUT[name])
                     with gr.Row(elem_classes="stage"):
                         inputs = donors()
                         with gr.Column(min_width=300, scale=2):
@@ -141,6 +155,12 @@ def build() -> gr.Blocks:
                 lambda: gr.Radio(["identity", "motion"], value="identity", label="What changes"),
                 lambda: gr.Slider(0, 1, 0.5, step=0.05, label="From A (0) to B (1)"),
             )  # fmt: skip
+            if SLIDER_LABELS:
+                tab(
+                    "Edit", "edit", "Original and edited clip",
+                    lambda: [clip_input("Clip", "edit", 3)],
+                    *(functools.partial(slider, name) for name in SLIDERS),
+                )  # fmt: skip
             tab(
                 "Animate", "animate", "The image, moved",
                 lambda: [clip_input("Image", "animate", 2, still=True), clip_input("Motion", "animate", 4)],
@@ -165,6 +185,8 @@ def build() -> gr.Blocks:
             changes = [each.change for each in [*inputs, *options]]
             gr.on(changes, None, cancels=running, **QUIET)
             gr.on(changes, None, None, outputs, js=f"() => {'[null, null]' if len(outputs) > 1 else 'null'}", **QUIET)
+            if name == "edit":
+                wire_glimpse(inputs, options)
             if name == "reconstruct":  # for scripts; the page says it of every upload by itself
                 gr.Button(visible=False).click(
                     endpoints.recognise, inputs, gr.Textbox(visible=False, label="Sentence"), api_name="recognise",
@@ -175,6 +197,18 @@ def build() -> gr.Blocks:
     predict_by_work(demo, PACE, endpoints.work)
     name_own_examples(demo, FILES)
     return demo
+
+
+def wire_glimpse(inputs: list, options: list) -> None:
+    """Letting go of a slider shows one frame of what "Edit" would make, below the clip."""
+    clip, *sliders = inputs
+    with clip.parent:
+        shown = gr.HTML(elem_id="edit_glimpse", elem_classes="preview")
+    gr.on(
+        [each.release for each in sliders], endpoints.glimpse, [*inputs, *options], shown, trigger_mode="always_last",
+        concurrency_id="model", concurrency_limit=1, show_progress="hidden", api_visibility="private",
+    )  # fmt: skip
+    clip.change(None, None, shown, js="() => null", **QUIET)
 
 
 def main() -> None:

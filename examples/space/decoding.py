@@ -6,6 +6,7 @@ except ImportError:
     spaces = None
 
 import functools
+import logging
 import math
 import os
 import time
@@ -22,6 +23,7 @@ from domain import Domain, own_snr, read_domain
 
 from divid_diffusers import DiViDPipeline
 from divid_diffusers.evaluation.routing_maps import routing_maps
+from divid_diffusers.models.token_directions import FACTORS, check_directions
 
 
 SAMPLERS = {
@@ -31,6 +33,8 @@ SAMPLERS = {
 }
 MAX_STEPS, MAX_GUIDANCE, MAX_SEED = 50, 4.0, 2**31 - 1
 MAX_SECONDS = 300  # for one request
+SLIDERS = [f"{factor} {number}" for factor in FACTORS for number in (1, 2, 3)]  # a slider each
+MAX_AMOUNT = 3.0  # standard deviations: what lies further out the model has hardly seen
 EMBEDDED = Path(__file__).resolve().parents[1] / "divid-puppets-tiny"
 
 
@@ -68,6 +72,23 @@ SIZE = PIPE.encoder.config.sample_size
 DEFAULT_STEPS = min(PIPE.config.num_inference_steps, MAX_STEPS)
 # The scale at 1 is the only one that a checkpoint trained without null tokens takes.
 TAKES_GUIDANCE = {"static": bool(PIPE.unet.config.static_dropout), "dynamic": bool(PIPE.unet.config.dynamic_dropout)}
+
+
+def slider_labels() -> dict[str, str]:
+    """By name, what the page calls each slider that this checkpoint has a direction for; none where it has none."""
+    if PIPE.directions is None:
+        return {}
+    try:
+        check_directions(PIPE.directions, PIPE.encoder)
+    except ValueError as error:
+        logging.warning("There is no tab to edit clips: %s", error)
+        return {}
+    names = [name for name in SLIDERS if name in PIPE.directions.names]
+    labels = {name: PIPE.directions.label(name) for name in names}
+    return {name: name.capitalize() + (f": {label}" if label else "") for name, label in labels.items()}
+
+
+SLIDER_LABELS = slider_labels()
 
 
 @dataclass(frozen=True)
@@ -127,6 +148,21 @@ def interpolate(
     else:
         dynamic = torch.lerp(dynamic, tokens_b.dynamic, position)
     return to_array(decode(static, dynamic, settings, progress).frames[0])
+
+
+@on_gpu
+def edit(
+    clip: np.ndarray, amounts: dict[str, float], settings: Settings, progress: Callable, frame: int | None = None
+) -> np.ndarray:
+    """The clip moved along directions by so many standard deviations; with `frame`, this frame of it alone."""
+    for name, amount in amounts.items():
+        if amount is None or not abs(amount) <= MAX_AMOUNT:
+            raise ValueError(f"The amount of {name} must be a number from {-MAX_AMOUNT:g} to {MAX_AMOUNT:g}.")
+    with torch.no_grad():
+        tokens = PIPE.encode(clip)
+    asked = {name: amount for name, amount in amounts.items() if amount}
+    static, dynamic = PIPE.directions.move(tokens.static, tokens.dynamic, asked)
+    return to_array(decode(static, dynamic if frame is None else dynamic[:, [frame]], settings, progress).frames[0])
 
 
 @on_gpu

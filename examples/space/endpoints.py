@@ -12,13 +12,13 @@ import re
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import decoding
 import gradio as gr
 import numpy as np
-from decoding import DOMAIN, SIZE, Settings
+from decoding import DOMAIN, SIZE, SLIDERS, Settings
 from pictures import beside, enlarged, grid, preview, refusal, remark, routing_clip, routing_picture
 from scratch import UPLOADS
 from sessions import Sessions
@@ -31,6 +31,7 @@ from divid_diffusers import export_clip
 MAX_FRAMES, MAX_GRID = 48, 4  # frames used of a clip; clips a side of the grid
 OPTIONS = ("frames", "sampler", "steps", "seed", "static_guidance", "dynamic_guidance")
 CHECKED_WORK = 40.0  # frames times steps of a look at an upload
+GLIMPSE_STEPS = 5  # of the one frame that shows what a slider does
 SESSIONS, PACE = Sessions(UPLOADS), Pace()
 
 
@@ -149,7 +150,7 @@ def endpoint(make: Callable) -> Callable:
 
 def work(name: str, values: list) -> float | None:
     """Frames times steps that a request asks for, by its function and inputs; None for what does not use the model."""
-    if name in ("recognise", "remark_on"):
+    if name in ("recognise", "remark_on", "glimpse"):
         return CHECKED_WORK
     if name not in ENDPOINTS:
         return None
@@ -205,6 +206,17 @@ def animate(job, image, motion):
 
 
 @endpoint
+def edit(job, clip, static_1, static_2, static_3, dynamic_1, dynamic_2, dynamic_3):
+    """
+    A clip moved along directions of its identity (static) and of its motion (dynamic), by so many standard deviations,
+    from -3 to 3. Returns an mp4: the original at the left, the edited clip at the right."""
+    original, fps = read_upload(clip, "clip", SIZE, job.frames)
+    amounts = dict(zip(SLIDERS, (static_1, static_2, static_3, dynamic_1, dynamic_2, dynamic_3), strict=True))
+    edited = decoding.edit(original, amounts, job.settings, job.progress)
+    return job.written(beside(original, edited), fps, "edited", clip)
+
+
+@endpoint
 def what_goes_where(job, identity, motion):
     """
     Where a swap reads who (red) and how it moves (blue). Returns an mp4 (frame, map, both) and a PNG of the middle
@@ -217,7 +229,25 @@ def what_goes_where(job, identity, motion):
     return video, str(picture)
 
 
-ENDPOINTS = {each.__name__: each for each in (swap, reconstruct, swap_grid, interpolate, animate, what_goes_where)}
+ENDPOINTS = {
+    each.__name__: each for each in (swap, reconstruct, swap_grid, interpolate, edit, animate, what_goes_where)
+}
+
+
+def glimpse(request: gr.Request, clip, *values):
+    """As HTML, the middle frame of a clip as `edit` would make it, in a few steps: what a slider does, at once."""
+    if clip is None:
+        return None
+    amounts, (frames, sampler, steps, *chosen) = values[: len(SLIDERS)], values[len(SLIDERS) :]
+    with answering(request):
+        original, fps = read_upload(clip, "clip", SIZE, frames)
+        settings = Settings(sampler, steps, *chosen)
+        settings = replace(settings, steps=min(settings.steps, GLIMPSE_STEPS))
+        middle = len(original) // 2
+        frame = decoding.edit(
+            original, dict(zip(SLIDERS, amounts, strict=True)), settings, lambda *_, **__: None, middle
+        )
+        return preview(beside(original[[middle]], frame), fps, "The middle frame, and what the sliders make of it")
 
 
 def look(paths: str | list[str] | None, label: str, request: gr.Request) -> tuple[str | list[str] | None, str | None]:

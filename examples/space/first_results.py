@@ -21,6 +21,7 @@ def first_inputs() -> dict[str, list]:
         "reconstruct": [three.clip],
         "animate": [three.image, five.clip],
         "interpolate": [one.clip, four.clip, "identity", 0.5],
+        "edit": [four.clip, *[0.0] * len(decoding.SLIDERS)],
         "what_goes_where": [one.clip, two.clip],
         "swap_grid": [[one.clip, two.clip], [three.clip, four.clip]],
     }
@@ -38,6 +39,8 @@ def first_results() -> dict[str, list[str]]:
 
     settings = decoding.Settings("DDIM", decoding.DEFAULT_STEPS, 0, 1.0, 1.0)
     for name, inputs in first_inputs().items():
+        if name == "edit" and not decoding.SLIDER_LABELS:
+            continue
         folder, started = scratch.EXAMPLES / name, time.monotonic()
         folder.mkdir()
         try:

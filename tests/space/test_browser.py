@@ -36,6 +36,7 @@ TABS = {
     "Reconstruct": "reconstruct",
     "Grid": "swap_grid",
     "Interpolate": "interpolate",
+    "Edit": "edit",
     "Animate": "animate",
     "What goes where": "what_goes_where",
 }

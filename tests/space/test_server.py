@@ -92,10 +92,36 @@ def test_every_endpoint_answers(client, clips, tmp_path):
 
     names = {
         f"/{name}"
-        for name in ("swap", "reconstruct", "swap_grid", "interpolate", "animate", "what_goes_where", "recognise")
+        for name in (
+            "swap",
+            "reconstruct",
+            "swap_grid",
+            "interpolate",
+            "edit",
+            "animate",
+            "what_goes_where",
+            "recognise",
+        )
     }
     described = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
     assert set(described) == names  # and nothing that was not meant to be one
+
+
+def test_an_edit_is_by_what_is_asked_and_what_is_left_out_is_zero(client, clips, server):
+    def edited(**amounts):
+        answer = client.predict(file(clips[0]), **amounts, **QUICK, api_name="/edit")
+        return np.stack([np.asarray(frame) for frame in load_clip(answer)])
+
+    plain = edited()
+    again = client.predict(file(clips[0]), **QUICK, api_name="/reconstruct")
+    assert np.array_equal(plain, np.stack([np.asarray(frame) for frame in load_clip(again)]))
+    width = plain.shape[2] // 2
+    for name in ("static_1", "static_3", "dynamic_1", "dynamic_3"):
+        other = edited(**{name: 2.0})
+        assert not np.array_equal(other[:, :, width:], plain[:, :, width:]), name
+    body = {"data": [None, 4, 0, 0, 0, 0, 0, 3, "DDIM", 1, 0, 1, 1]}
+    status, answer = post(f"{server.url}/gradio_api/call/edit", json.dumps(body).encode(), "application/json")
+    assert status == 400 and "greater than maximum value 3" in answer
 
 
 def test_samples_under_use_via_api_run_as_they_stand(server, tmp_path, monkeypatch):
