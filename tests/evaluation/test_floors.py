@@ -84,6 +84,7 @@ def test_harder_pairs_are_those_whose_first_frames_differ_most_and_no_label_is_s
     assert shares(swaps["harder"])[2] == 0 and swaps["harder"]["n"] == 12 and swaps["all"]["n"] == len(SAME_PLACE)
     assert shares(swaps["all"]) == (1, 1, 1), "harder pairs are scored apart"
     assert harder_pairs(CLIPS, {"identity": [0] * 12}, 5) == []
+    assert [len(harder_pairs(CLIPS, LABELS, number)) for number in (5, 12, 15)] == [5, 12, 15]
 
 
 class Perfect:
@@ -104,14 +105,18 @@ def test_a_perfect_model_is_right_on_harder_pairs_and_for_every_judge():
         Perfect(), judge, CLIPS, LABELS, pairs=PAIRS, harder=OTHER_PLACE, people=LABELS["identity"], other_judges=other
     )
     assert {name: shares(row) for name, row in result["swaps"].items()} == dict.fromkeys(result["swaps"], (1, 1, 1))
-    assert "harder" in result["swaps"] and result["swaps"]["all"]["joint_over_people"][0] == 1
+    assert result["swaps"]["harder"]["n"] == len(OTHER_PLACE) and result["swaps"]["different in both"]["n"] == 48
+    assert result["follows"]["identity"]["n"] == 96, "harder pairs are scored apart"
+    assert result["swaps"]["all"]["joint_over_people"][0] == 1
     judged = result["other_judges"]["nearest"]
     assert shares(judged["real"]) == shares(judged["swaps"]["all"]) == (1, 1, 1) and judged["agreement"][0] == 1
 
 
 def test_judges_that_disagree_say_so():
     blind = {"blind": lambda clips: judge(clips) | {"action": torch.eye(3)[torch.zeros(len(clips), dtype=int)]}}
-    judged = swap_test(Perfect(), judge, CLIPS, LABELS, pairs=PAIRS, other_judges=blind)["other_judges"]["blind"]
+    harder = [(a, b) for a, b in PAIRS if KINDS[b][1] == 1]
+    result = swap_test(Perfect(), judge, CLIPS, LABELS, pairs=PAIRS, harder=harder, other_judges=blind)
+    judged = result["other_judges"]["blind"]
     assert judged["real"]["dynamic"][0] == 0.5 and judged["agreement"][0] == pytest.approx(0.5)
 
 

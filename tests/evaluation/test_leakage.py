@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 
+from divid_diffusers.evaluation import leakage
 from divid_diffusers.evaluation.leakage import LabelledCodes, leakage_table, measure_leakage
 
 
@@ -74,6 +75,8 @@ def test_a_cell_of_several_factors_is_their_mean():
     result = measure_leakage(train, test)
     told = result["probes"]["d"]["coin"]["accuracy"]
     assert told < 0.7 and accuracy(result, "D->S") == pytest.approx((1 + told) / 2)
+    by_chance = [result["chance"][name]["accuracy"] for name in ("identity", "coin")]
+    assert result["cells"]["D->S"]["chance"] == pytest.approx(sum(by_chance) / 2)
 
 
 def test_chance_is_the_commonest_training_label_scored_on_the_test_clips():
@@ -111,6 +114,78 @@ def test_what_only_the_order_of_frames_tells_is_found_though_it_is_not_in_the_me
     assert accuracy(result, "D->D") == 1 and result["probes"]["d"]["action"]["features"] in ("flat", "sequence")
     averaged = [replace(codes, dynamic=codes.dynamic.mean(axis=1, keepdims=True)) for codes in (train, test)]
     assert accuracy(measure_leakage(*averaged), "D->D") < 0.7
+
+
+def test_a_sequence_is_summed_up_by_its_mean_its_spread_its_steps_and_its_slowest_waves():
+    times = (np.arange(8) + 0.5) / 8
+    still, to_and_fro, wave = np.ones(8), np.tile([0.0, 2.0], 4), np.cos(2 * np.pi * times)
+    codes = replace(perfect_codes(3, seed=0), dynamic=np.stack([still, to_and_fro, wave])[:, :, None])
+    found = codes.features()["d"]
+    assert np.allclose(found["mean"], [[1], [1], [0]], atol=1e-6)
+    assert np.allclose(found["flat"], codes.dynamic[..., 0], atol=1e-6)
+    mean, spread, step, *waves = found["sequence"].T
+    assert np.allclose(mean, found["mean"][:, 0]) and np.allclose(spread, [0, 1, 0.5**0.5], atol=1e-6)
+    assert step[0] == 0 and step[1] > 1.5 and 0.3 < step[2] < 0.5  # the length of the way, wherever it ends
+    assert np.allclose(np.array(waves)[:, [0, 2]], [[0, 0], [0, 0.5], [0, 0]], atol=1e-6)
+
+
+def test_what_a_probe_is_trained_on_is_neither_what_it_is_chosen_by_nor_what_it_is_scored_on(monkeypatch):
+    """Codes and clips tell which clip they are of, and four codes are of one recording."""
+
+    def numbered(numbers):
+        identity, action = numbers // 4 % 2, numbers // 8 % 2
+        every = np.asarray(numbers, float)[:, None]
+        clips = torch.from_numpy(every)[:, :, None, None, None] * torch.tensor([1.0, 2.0]).view(1, 2, 1, 1, 1)
+        return LabelledCodes(every, every[:, None], {"identity": identity}, {"action": action}, numbers // 4, clips)
+
+    calls = []
+
+    def tell(probe, setting, seen, asked, labels, seed):
+        calls.append((probe, *(set(each[:, 0].round().astype(int).tolist()) for each in (seen, asked))))
+        assert np.array_equal(labels, seen[:, 0].round() // 4 % 2) or np.array_equal(
+            labels, seen[:, 0].round() // 8 % 2
+        )
+        return np.zeros(len(asked), int)
+
+    monkeypatch.setattr(leakage, "_tell", tell)
+    train, test = np.arange(160), np.arange(1000, 1048)
+    result = measure_leakage(numbered(train), numbered(test))
+    assert (result["n_train"], result["n_recordings"], result["n_test"]) == (160, 40, 48)
+    chosen_by = [(seen, asked) for _, seen, asked in calls if not asked & set(test)]
+    scored_on = [(seen, asked) for _, seen, asked in calls if asked & set(test)]
+    assert len(scored_on) == 2 * 2 * 2, "codes and factors, of the encoder and of pixels"
+    assert all(seen == set(train) and asked == set(test) for seen, asked in scored_on)
+    for seen, asked in chosen_by:
+        assert seen | asked == set(train) and 2.5 < len(seen) / len(asked) < 3.5
+        assert not {number // 4 for number in seen} & {number // 4 for number in asked}
+    assert {probe for probe, *_ in calls} == {"linear", "RBF-SVM", "MLP"}
+
+
+@pytest.mark.parametrize("probe, setting", [("linear", 1.0), ("RBF-SVM", (1.0, 3.0)), ("MLP", 0.01)])
+def test_features_count_alike_whatever_their_scale_and_clips_are_told_one_by_one(probe, setting):
+    rng = np.random.default_rng(0)
+    labels = rng.integers(2, size=80)
+    seen = rng.normal(size=(80, 4)) + labels[:, None]
+    asked = rng.normal(size=(60, 4)) + 0.5
+
+    def told(scale, asked):
+        return leakage._tell(probe, setting, seen * scale, asked * scale, labels, seed=0)
+
+    together = told(1.0, asked)
+    assert 10 < together.sum() < 50
+    assert np.array_equal(told(2.0 ** np.array([-9, 0, 5, 9]), asked), together)
+    assert np.array_equal(np.concatenate([told(1.0, asked[:5]), told(1.0, asked[5:])]), together)
+
+
+def test_the_width_of_the_kernel_goes_by_the_number_of_features():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(2, size=80)
+    seen, asked = rng.normal(size=(80, 3)) + labels[:, None], rng.normal(size=(60, 3)) + 0.5
+    once, often = (
+        leakage._tell("RBF-SVM", (4.0, 3.0), np.tile(seen, times), np.tile(asked, times), labels, seed=0)
+        for times in (1, 20)
+    )
+    assert np.array_equal(once, often)
 
 
 def test_codes_of_pure_noise_are_at_chance():
@@ -212,6 +287,7 @@ def test_the_table_is_made_of_the_figures_alone(leaky):
     chosen = f"{score['probe']}, {score['setting']}, of d {score['features']}"
     assert f"| d | identity | D->S | 100.0 [{100 * score['low']:.1f}, 100.0] | " in table and chosen in table
     assert "| s | action | S->D |" in table and "160 codes of 160 recordings, scored on 100 clips" in table
+    assert f", 100.0] | {100 * leaky['chance']['identity']['accuracy']:.1f} | {chosen} |" in table
     assert "pixels" not in table and "| pixels of s | identity | S->S |" in leakage_table(leaky | {"floors": leaky})
 
 

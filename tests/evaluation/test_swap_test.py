@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from divid_diffusers.evaluation.statistics import wilson_interval
+from divid_diffusers.evaluation.statistics import pigeonhole_interval, wilson_interval
 from divid_diffusers.evaluation.swap_test import ordered_pairs, swap_test
 
 
@@ -66,12 +66,15 @@ def test_a_perfect_model():
 
 
 def test_a_model_that_copies_the_dynamic_donor():
-    result = score(lambda s, d: (d[:, 0], d[:, 1]))
+    result = score(lambda s, d: (d[:, 0], d[:, 1]), people=range(20))
     assert shares(result["reconstructions"]) == (1, 1, 1)
     assert shares(result["swaps"]["different in both"]) == (0, 1, 0)
     assert shares(result["swaps"]["same static"]) == (1, 1, 1)
     assert result["follows"]["identity"]["dynamic donor"][0] == 1
     assert shares(result["swaps"]["all"]) == (80 / 380, 1, 80 / 380)
+    right = [LABELS["identity"][a] == LABELS["identity"][b] for a, b in ordered_pairs(20)]
+    over_people = pigeonhole_interval(right, np.array(ordered_pairs(20)))
+    assert result["swaps"]["all"]["joint_over_people"] == list(over_people)
 
 
 def test_a_model_that_ignores_d():
@@ -84,6 +87,7 @@ def test_a_model_that_ignores_d():
 def test_a_model_that_ignores_s_and_knows_one_person():
     result = score(lambda s, d: (torch.full_like(d[:, 0], 2), d[:, 1]))
     assert shares(result["swaps"]["all"]) == (0.25, 1, 0.25) and shares(result["reconstructions"]) == (0.25, 1, 0.25)
+    assert shares(result["real"]) == (1, 1, 1)
     follows = result["follows"]["identity"]
     assert follows["n"] == 300 and follows["static donor"][0] == follows["dynamic donor"][0] == 0.25
     assert follows["neither"][0] == 0.5
@@ -95,18 +99,50 @@ def test_right_identity_and_right_action_on_different_outputs_are_not_joint():
     assert static == 1 and dynamic == joint == 0.5
 
 
-def test_several_static_factors_are_right_only_together():
-    labels = LABELS | {"hair": [i % 2 for i in range(20)]}
+@pytest.mark.parametrize("kind, of, alike", [("static", "identity", 80), ("dynamic", "action", 60)])
+def test_several_factors_of_a_token_are_right_only_together_and_alike_only_together(kind, of, alike):
+    """A factor that halves the classes of another, and that the judge always names wrongly."""
+    labels = LABELS | {"half": [each % 2 for each in LABELS[of]]}
+    factors = {"static": ("identity",), "dynamic": ("action",)}
+    factors[kind] += ("half",)
 
-    def with_hair(clips):
+    def with_half(clips):
         told = judge(clips)
-        return told | {"hair": torch.nn.functional.one_hot(1 - told["identity"].argmax(-1) % 2, 2).float()}
+        return told | {"half": torch.nn.functional.one_hot(1 - told[of].argmax(-1) % 2, 2).float()}
 
     result = swap_test(
-        Model(lambda s, d: (s[:, 0], d[:, 1])), with_hair, CLIPS, labels, static_factors=("identity", "hair")
+        Model(lambda s, d: (s[:, 0], d[:, 1])), with_half, CLIPS, labels, factors["static"], factors["dynamic"]
     )
-    assert shares(result["swaps"]["all"]) == (0, 1, 0)
-    assert result["follows"]["hair"]["dynamic donor"][0] == 1
+    assert shares(result["swaps"]["all"]) == ((0, 1, 0) if kind == "static" else (1, 0, 0))
+    assert result["follows"]["half"][f"{kind} donor"][0] == 0
+    assert result["swaps"][f"same {kind}"]["n"] == alike and result["swaps"]["different in both"]["n"] == 240
+
+
+def test_realism_is_of_real_clips_and_of_swaps_of_others_as_many():
+    """Clips show their own number, swaps the numbers of their donors."""
+    clips = CLIPS.clone()
+    clips[:, :, 0, 1, 0] = clips[:, :, 0, 1, 1] = torch.arange(20)[:, None].float()
+
+    class Numbered:
+        def encode(self, clips):
+            return clips[:, 0, 0, 1, :1], clips[:, :, 0, 1, 1:]
+
+        def decode(self, static, dynamic):
+            decoded = torch.zeros(len(static), 3, 1, 2, 2)
+            decoded[:, :, 0, 1, 0], decoded[:, :, 0, 1, 1] = static, dynamic[..., 0]
+            return decoded
+
+    looked_at = []
+
+    def texture(clips):
+        looked_at.append(clips[:, 0, 0, 1])
+        return clips.flatten(1)
+
+    result = swap_test(Numbered(), judge, clips, LABELS, batch_size=7, texture=texture)
+    *swaps, real = looked_at
+    swaps, real = torch.cat(swaps), set(real[:, 0].tolist())
+    assert len(swaps) == len(real) == 10 and not real & set(swaps.flatten().tolist())
+    assert result["realism"][0] == pytest.approx(1, abs=0.3)
 
 
 def test_pairs_are_all_or_drawn_with_a_seed():
