@@ -1,5 +1,11 @@
 """
-Frames out of video files: of the stream that is the video, as the container says they are shown, none of them damaged.
+Frames out of video files: of the stream that is the video, as the container says they are shown, none of them damaged
+as far as the decoder tells.
+
+Not all damage can be told. Of 30 files each with 30 bytes overwritten, 27 in VP9, 4 and 5 in H.264 (Matroska, mp4), 3
+in HEVC, 2 in AV1 and 1 in Motion JPEG, none in MPEG-2 and MPEG-4, were read with other or fewer pictures and without a
+word: what such bits decode to is as legal as what was meant. FFmpeg's log tells of half of those in VP9, and of all 28
+of 30 in FFV1, whose frames have checksums; it is one for the whole process, and no frame bears a mark of it.
 """
 
 import contextlib
@@ -30,7 +36,15 @@ def open_video(path: Path, name: str) -> Iterator[tuple[av.container.InputContai
         with _opened(path) as container:
             index = _index_of_video(container, name)
         with _opened(path) as container:  # anew, for looking at the streams may have read on
-            yield container, container.streams[index]
+            stream = container.streams[index]
+            if (
+                stream.codec_context.name == "mjpeg"
+            ):  # else it shows what it can of a broken picture, and marks nothing
+                stream.codec_context.options = {"err_detect": "explode"}
+            try:
+                yield container, stream
+            except av.InvalidDataError as error:
+                raise ValueError(f"{name} is damaged: copy or download it again.") from error
     except av.FFmpegError as error:
         raise ValueError(f"{name} is not a video or image that can be decoded ({error.strerror}).") from error
 

@@ -237,6 +237,18 @@ def test_frames_that_the_decoder_marks_as_damaged_are_refused(tmp_path, suffix, 
     assert len(load_clip(tmp_path / f"whole{suffix}")) == 30
 
 
+def test_motion_jpeg_is_refused_where_a_picture_breaks_off(tmp_path):
+    whole = write_video(tmp_path / "a.mov", noise(), "mjpeg").read_bytes()
+    middle = len(whole) // 2
+    (tmp_path / "bad.mov").write_bytes(whole[:middle] + b"\xff\x00" * 30 + whole[middle + 60 :])  # no code is all ones
+    with pytest.raises(ValueError, match="bad.mov' is damaged: copy or download it again"):
+        load_clip(tmp_path / "bad.mov")
+    clip = SeekableVideo(tmp_path / "bad.mov")
+    with pytest.raises(ValueError, match="bad.mov' is damaged"):
+        list(clip.frames_at(range(len(clip))))
+    assert len(load_clip(tmp_path / "a.mov")) == 30
+
+
 def test_a_damaged_frame_that_is_passed_over_spoils_those_predicted_from_it(tmp_path):
     path = damaged(tmp_path / "bad.mp4", noise(), "libx264", ".mp4", keyframe_every=30)
     with av.open(str(path)) as container:
