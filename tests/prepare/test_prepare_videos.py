@@ -440,7 +440,8 @@ def test_as_a_command_it_prints_a_summary_and_no_traceback(folder, tmp_path):
 
 # A run that stands still in the middle of its second portion, however fast or busy the machine is.
 STANDS_STILL = """
-import sys, time, videos
+import signal, sys, time, videos
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs have it ignored
 read_clip, begun = videos.read_clip, []
 
 def stand_still(*args, **options):
