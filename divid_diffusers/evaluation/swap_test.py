@@ -137,7 +137,9 @@ def swap_test(
         none of it. `follows`: for every factor, over the pairs whose donors differ in it, how often the output shows
         the static donor's class, the dynamic donor's, or neither. `other_judges`: by name `real`, `swaps` as above,
         and `agreement`: how often it and the first judge say alike whether a swap is right in everything. `realism`:
-        [`two_sample_test`] of half of the real clips against swaps of the other half.
+        [`two_sample_test`] of half of the real clips against swaps of the other half. `pairs`, with `people`: of the
+        pairs that differ in both and of the harder ones who is in each, and by which judge it is right in everything;
+        see [`paired`].
 
     Raises ValueError for labels that cannot be judged, a judge of another set, and codes or clips that are not finite.
     """
@@ -217,6 +219,16 @@ def swap_test(
         "follows": {f: follows(shown[""][f][listed], truth[f][a[listed]], truth[f][b[listed]]) for f in factors},
         "realism": two_sample_test(texture(clips[of_real]), torch.cat(features)) if features else None,
     }
+    if donors is not None:
+        # Pair by pair, so that two models can be compared on the same ones.
+        result["pairs"] = {
+            name: {
+                "people": " ".join(f"{first},{second}" for first, second in donors[groups[name]]),
+                "right": {each: ones(right_in_all(told)[groups[name]]) for each, told in shown.items()},
+            }
+            for name in ("different in both", "harder")
+            if groups[name].any()
+        }
     if other_judges:
         result["other_judges"] = {
             name: {
@@ -227,6 +239,24 @@ def swap_test(
             for name in other_judges
         }
     return result
+
+
+def ones(right: np.ndarray) -> str:
+    """One digit for each, 1 where it is right."""
+    return "".join("01"[each] for each in right.astype(int))
+
+
+def paired(one: Mapping, other: Mapping, group: str, judge: str = "") -> tuple[float, float, float] | None:
+    """
+    By how much one model's joint is above another's, of the same pairs: `(mean, low, high)` with the 95 % interval
+    over people. Both are what [`swap_test`] returned; None where one of them lacks what is asked.
+    """
+    rows = [each.get("pairs", {}).get(group) for each in (one, other)]
+    if None in rows or any(judge not in row["right"] for row in rows) or rows[0]["people"] != rows[1]["people"]:
+        return None
+    people = np.array([each.split(",") for each in rows[0]["people"].split()], dtype=int)
+    first, second = (np.array(list(row["right"][judge]), dtype=float) for row in rows)
+    return pigeonhole_interval(first - second, people) if len(np.unique(people)) > 1 else None
 
 
 def judged_in_batches(judge: Judge, batches, factors: Sequence[str]) -> dict[str, np.ndarray]:

@@ -126,6 +126,7 @@ def test_every_other_judge_is_asked_for_the_same_swaps_and_named_with_its_agreem
         other = swap["other_judges"]["judge-3d"]
         assert other["swaps"]["all"]["n"] == 7 and other["real"]["n"] == 8
         assert f"{100 * other['agreement'][0]:.1f}" in text
+    assert "| divid minus | joint | judged by judge-3d | judged by nearest training clip | harder pairs |" in text
 
 
 def test_judges_of_one_table_name_the_same_and_have_names_of_their_own(folder, tmp_path):

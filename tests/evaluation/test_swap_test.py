@@ -1,11 +1,13 @@
 """A perfect model and four cheats, each scored as it deserves."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
 
 from divid_diffusers.evaluation.statistics import pigeonhole_interval, wilson_interval
-from divid_diffusers.evaluation.swap_test import ordered_pairs, swap_test
+from divid_diffusers.evaluation.swap_test import ordered_pairs, paired, swap_test
 
 
 # Clips whose first pixel is the identity (of 4) and whose second is the action (of 5), so that a judge reads them off.
@@ -182,3 +184,17 @@ def test_broken_codes_and_other_shapes_are_refused():
     with pytest.raises(ValueError, match=r"decodes \(3, 1, 2, 2\), but the clips are \(4, 1, 2, 2\)"):
         longer = CLIPS[:, [0, 0, 1, 2]]
         swap_test(Model(lambda s, d: (s[:, 0], d[:, 1])), judge, longer, LABELS)
+
+
+def test_two_models_are_compared_on_the_same_pairs_over_people():
+    people = [i % 10 for i in range(20)]
+    asked = {"people": people, "other_judges": {"again": judge}, "harder": [(0, 6), (6, 0)]}
+    perfect = score(lambda s, d: (s[:, 0], d[:, 1]), **asked)
+    copies = score(lambda s, d: (d[:, 0], d[:, 1]), **asked)
+    group = perfect["pairs"]["different in both"]
+    assert len(group["people"].split()) == len(group["right"]["again"]) == perfect["swaps"]["different in both"]["n"]
+    assert paired(perfect, copies, "different in both") == pytest.approx((1, 1, 1))
+    assert paired(perfect, copies, "harder", "again") == (1, -math.inf, math.inf), "too few people"
+    assert paired(copies, perfect, "different in both")[0] == -1 and paired(perfect, perfect, "harder")[0] == 0
+    assert paired(perfect, score(lambda s, d: (s[:, 0], d[:, 1])), "harder") is None
+    assert paired(perfect, copies, "harder", "a judge that was not asked") is None

@@ -5,12 +5,14 @@ Tables and plots of what `evaluate.py` measured, from its results.json alone.
 """
 
 import json
+import math
 import sys
 from pathlib import Path
 
 from divid_diffusers.clips.writing import written_whole
 from divid_diffusers.evaluation.bottleneck import plot_bottleneck
 from divid_diffusers.evaluation.leakage import CELLS, leakage_table
+from divid_diffusers.evaluation.swap_test import paired
 
 
 def share(value: list[float]) -> str:
@@ -47,7 +49,7 @@ def swaps(results: dict) -> str:
     rows = [["real clips", *scores(next(iter(found.values()))["real"])]]
     rows += [[f"{name}, reconstructions", *scores(result["reconstructions"])] for name, result in found.items()]
     rows += [[f"**{name}, swaps**", *scores(result["swaps"]["all"])] for name, result in found.items()]
-    text = headline(found) + table(["judge on", "n", "static", "dynamic", "joint"], rows)
+    text = headline(found) + differences(found) + table(["judge on", "n", "static", "dynamic", "joint"], rows)
     rows = [
         [name, group, *scores(score)]
         for name, result in found.items()
@@ -102,6 +104,30 @@ def headline(found: dict) -> str:
         "first frames differ "
         "most. Told from real clips: by a classifier, 50 where it cannot.\n\n"
     )
+
+
+def differences(found: dict) -> str:
+    """By how much the first model is ahead of each other one, and of each floor, over people."""
+    (name, first), *others = found.items()
+    judges = ["", *first.get("other_judges", {})]
+    asked = [("different in both", judge) for judge in judges] + [("harder", "")]
+    rows = [[other, *(difference(paired(first, result, *each)) for each in asked)] for other, result in others]
+    rows = [row for row in rows if set(row[1:]) != {"–"}]
+    if not rows:
+        return ""
+    head = [f"{name} minus", "joint", *(f"judged by {judge}" for judge in judges[1:]), "harder pairs"]
+    return (
+        "The same in pairs, with intervals over people; one that holds 0 tells no difference:\n\n"
+        + table(head, rows)
+        + "\n"
+    )
+
+
+def difference(value: tuple[float, float, float] | None) -> str:
+    if value is None:
+        return "–"
+    middle, low, high = (100 * each for each in value)
+    return f"{middle:.1f} " + (f"[{low:.1f}, {high:.1f}]" if math.isfinite(high) else "(too few people)")
 
 
 def over_people(row: dict | None) -> str:
