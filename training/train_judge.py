@@ -46,6 +46,10 @@ def parse_args(argv=None):
     parser.add_argument("--factors", nargs="+", default=["identity", "action"], help="Labels to name.")
     parser.add_argument("--output_dir", type=Path, required=True)
     parser.add_argument(
+        "--pretrained_model_name_or_path",
+        help="A judge of the same factors to go on from, of its kind.",
+    )
+    parser.add_argument(
         "--kind", choices=KINDS, default="2d", help="Frames, then a biLSTM; or a convolution in space and time."
     )
     parser.add_argument("--num_frames", type=int, default=10, help="Frames per clip.")
@@ -190,7 +194,7 @@ def main(argv=None) -> None:
     torch.set_flush_denormal(True)
     height, _, channels = train.shape
     try:
-        judge = ClipJudge(
+        judge = start_from(args, train) or ClipJudge(
             {factor: train.labels[factor] for factor in args.factors},
             channels,
             height,
@@ -198,9 +202,10 @@ def main(argv=None) -> None:
             dataset=Path(args.dataset).name,
             kind=args.kind,
             **WIDTHS[args.kind],
-        ).train()
-    except ValueError as error:  # a factor of one class
+        )
+    except (OSError, ValueError) as error:  # a factor of one class, no judge to go on from
         raise SystemExit(str(error)) from error
+    judge.train()
     held = open_output_dir(args.output_dir)
     start = time.monotonic()
     try:
@@ -213,7 +218,12 @@ def main(argv=None) -> None:
     report = {
         "seconds": round(time.monotonic() - start, 1),
         **found,
-        "arguments": vars(args) | {"output_dir": "", "dataset": Path(args.dataset).name},
+        "arguments": vars(args)
+        | {
+            "output_dir": "",
+            "dataset": Path(args.dataset).name,
+            "pretrained_model_name_or_path": Path(args.pretrained_model_name_or_path or "").name,
+        },
     }
     try:
         save(judge, report, args.output_dir)
@@ -229,8 +239,26 @@ def main(argv=None) -> None:
     print(judge.describe())
 
 
+def start_from(args, train: PreparedClips) -> ClipJudge | None:
+    """The judge to go on from, if there is one. Raises ValueError where it names other things."""
+    if not args.pretrained_model_name_or_path:
+        return None
+    judge = ClipJudge.from_pretrained(args.pretrained_model_name_or_path)
+    wanted = {factor: list(train.labels[factor]) for factor in args.factors}
+    if {factor: list(names) for factor, names in judge.config.factors.items()} != wanted:
+        raise ValueError(
+            f"{args.pretrained_model_name_or_path} names {', '.join(judge.config.factors)} of "
+            f"{judge.config.dataset or 'another set'}, not {', '.join(wanted)} of {args.dataset}: train a new judge."
+        )
+    args.kind, args.num_frames = judge.config.kind, judge.config.num_frames
+    judge.register_to_config(_name_or_path="")  # where it lay is nobody's business
+    return judge
+
+
 def fit(judge: ClipJudge, train: PreparedClips, args) -> None:
     """Train the judge, and leave it with its averaged weights. Stops where anything is not finite."""
+    # Faster on a CPU; weights are saved in the common order.
+    judge.to(memory_format=torch.channels_last if args.kind == "2d" else torch.channels_last_3d)
     optimizer = torch.optim.AdamW(judge.parameters(), args.learning_rate, weight_decay=args.adam_weight_decay)
     warm_up = 0.1 if args.max_train_steps > 10 else 0.0  # of one step it would divide by zero
     schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -255,6 +283,7 @@ def fit(judge: ClipJudge, train: PreparedClips, args) -> None:
         ema.step(judge.parameters())
         bar.set_postfix(loss=f"{loss.item():.3f}")
     ema.copy_to(judge.parameters())
+    judge.to(memory_format=torch.contiguous_format)
     positions = iter(ResumableBatchSampler(len(train), args.train_batch_size, args.seed + 1))
     settle_batch_norm(judge, lambda number: judge(augment(load_batch(train, next(positions), args)[0], args, rng)))
     refuse_broken("What the judge learned", judge.state_dict().values())

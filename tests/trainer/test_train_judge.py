@@ -98,6 +98,18 @@ def test_the_same_seed_gives_the_same_judge(dataset, tmp_path):
     assert all((a == b).all() for a, b in zip(one.parameters(), two.parameters(), strict=True))
 
 
+def test_a_judge_goes_on_from_another_of_the_same_factors(dataset, tmp_path):
+    go_on = f"--pretrained_model_name_or_path={tmp_path / 'first'}"
+    first = run(dataset, tmp_path / "first", "--max_train_steps=60", "--kind=3d", "--brightness=0.05").config
+    on = run(dataset, tmp_path / "on", "--max_train_steps=1", go_on).config
+    assert on.kind == "3d" and on.test_accuracy["joint"][0] == first.test_accuracy["joint"][0] == 1
+    arguments = json.loads((tmp_path / "on/training.json").read_text())["arguments"]
+    assert arguments["pretrained_model_name_or_path"] == "first"
+    assert str(tmp_path) not in (tmp_path / "on/config.json").read_text()
+    with pytest.raises(SystemExit, match="names action, identity of bars, not coin, action of"):
+        run(dataset, tmp_path / "other", "--factors", "coin", "action", go_on)
+
+
 def test_unknown_factors_and_sets_are_refused(dataset, tmp_path):
     with pytest.raises(SystemExit, match="has no labels of hair, only of identity, action, coin"):
         run(dataset, tmp_path / "judge", "--factors", "hair")
