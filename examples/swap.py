@@ -18,6 +18,7 @@ parser.add_argument("--output_dir", type=Path, default="outputs", help="Where sw
 parser.add_argument("--num_people", type=int, default=4, choices=range(1, 13), metavar="N", help="Rows, up to 12.")
 parser.add_argument("--num_motions", type=int, default=5, choices=range(1, 13), metavar="N", help="Columns, up to 12.")
 parser.add_argument("--seed", type=int, default=0, help="Of the clips and of the noise.")
+parser.add_argument("--noise_from", choices=["dynamic"], help="Start from the motion clips' inverted noise.")
 args = parser.parse_args()
 start = time.perf_counter()
 try:
@@ -36,10 +37,9 @@ motions = [by_motion[name] for name in order[: args.num_motions]]
 static_donors, dynamic_donors = zip(*((person, motion) for person in people for motion in motions))
 
 pipe = DiViDPipeline.from_pretrained(args.model)
-static = pipe.encode([person["frames"] for person in people]).static.repeat_interleave(len(motions), dim=0)
-dynamic = pipe.encode([motion["frames"] for motion in motions]).dynamic.repeat(len(people), 1, 1)
-generator = torch.Generator().manual_seed(args.seed)
-swaps = pipe(static, dynamic, generator=generator, output_type="pt").frames.cpu()
+frames = [motion["frames"] for motion in motions]
+options = {"noise_from": args.noise_from, "generator": torch.Generator().manual_seed(args.seed), "output_type": "pt"}
+swaps = torch.cat([pipe.swap(person["frames"], frames, **options).frames.cpu() for person in people])
 
 # A grid of clips: identities down the left, motions along the top.
 corner = torch.full_like(motions[0]["frames"], 255)

@@ -98,6 +98,18 @@ def check_latents(latents: torch.Tensor, lengths: Sequence[int], config) -> None
         raise ValueError("`latents` contain NaN or infinity.")
 
 
+def check_inverted_start(scheduler, options: dict) -> None:
+    """What a swap needs that starts from inverted noise."""
+    if options.get("latents") is not None:
+        raise ValueError("`noise_from='dynamic'` makes the start noise, but `latents` are given, too: leave out one.")
+    spacing = scheduler.config.get("timestep_spacing")
+    if type(scheduler).__name__ != "DDIMScheduler" or spacing != "trailing":
+        raise ValueError(
+            "`noise_from='dynamic'` needs the sampler that inversion runs backwards: set `pipe.scheduler` to "
+            "`DDIMScheduler.from_config(pipe.scheduler.config, timestep_spacing='trailing')`."
+        )
+
+
 def check_options(
     frames_per_batch: int, output_type: str, asked_inputs: Iterable[str] = (), known_inputs: Iterable[str] = ()
 ) -> None:

@@ -23,6 +23,7 @@ from ..schedulers.scheduling_shared_noise_ddpm import Generators, frame_generato
 from .generation import GenerationMixin
 from .input_checks import (
     check_guidance,
+    check_inverted_start,
     check_latents,
     check_options,
     check_part,
@@ -158,7 +159,14 @@ class DiViDPipeline(WholeSavingMixin, GenerationMixin, DiffusionPipeline):
             tokens = self.encode(clips, static_frame)
         return self(tokens.static, tokens.dynamic, **kwargs)
 
-    def swap(self, static_clips: Any, dynamic_clips: Any, static_frame: int = 0, **kwargs) -> DiViDPipelineOutput:
+    def swap(
+        self,
+        static_clips: Any,
+        dynamic_clips: Any,
+        static_frame: int = 0,
+        noise_from: str | None = None,
+        **kwargs,
+    ) -> DiViDPipelineOutput:
         """
         This person, that motion: the static token of `static_clips` with the dynamic tokens of `dynamic_clips`.
 
@@ -166,12 +174,28 @@ class DiViDPipeline(WholeSavingMixin, GenerationMixin, DiffusionPipeline):
             static_clips, dynamic_clips: as many of one as of the other, or a single one of either for all of the
                 other. The output has the length of the dynamic clip.
             static_frame (`int`): the frame of the static clip that gives its token.
+            noise_from (`str`, *optional*): `"dynamic"` starts from the noise that [`invert`] gives of the dynamic
+                clips, as DiffSDA's swaps do (appendix B.4): it holds what d does not, looks of the dynamic clip
+                included. Default: from noise that knows nothing of any clip.
             kwargs: as in [`__call__`].
+
+        Raises:
+            ValueError: with `noise_from="dynamic"`, `latents` as well, a scheduler that does not undo [`invert`], and
+                dynamic clips of different lengths.
         """
+        if noise_from not in (None, "dynamic"):
+            raise ValueError(f"`noise_from` is {noise_from!r}: choose 'dynamic', or None for noise of no clip.")
         with torch.no_grad():
             static = self.encode(static_clips, static_frame).static
             dynamic = self.encode(dynamic_clips).dynamic
-        return self(*pair_tokens(static, dynamic), **kwargs)
+        static, dynamic = pair_tokens(static, dynamic)
+        if noise_from == "dynamic":
+            check_inverted_start(self.scheduler, kwargs)
+            steps = kwargs.get("num_inference_steps")
+            steps = self.config.num_inference_steps if steps is None else steps
+            start = self.invert(dynamic_clips, num_inference_steps=steps)
+            kwargs["latents"] = start.expand(len(dynamic), *start.shape[1:])
+        return self(static, dynamic, **kwargs)
 
     def animate(self, images: Any, driving_clips: Any, **kwargs) -> DiViDPipelineOutput:
         """

@@ -61,6 +61,38 @@ def test_inversion_needs_clips_of_one_length(pipe):
         pipe.invert([A[0], B[0]])
 
 
+@pytest.fixture
+def ddim():
+    return tiny_pipeline(diffusers.DDIMScheduler(timestep_spacing="trailing"))
+
+
+def test_a_swap_may_start_from_the_inverted_noise_of_the_dynamic_clip(ddim):
+    start = ddim.invert(A, num_inference_steps=2)
+    swapped = pt(ddim.swap, B, A, noise_from="dynamic", num_inference_steps=2)
+    assert torch.equal(swapped, pt(ddim.swap, B, A, latents=start, num_inference_steps=2))
+    plain = pt(ddim.swap, B, A, num_inference_steps=2)
+    assert torch.equal(plain, pt(ddim.swap, B, A, noise_from=None, num_inference_steps=2))
+    assert distance(swapped, plain) > 1e-3
+    assert pt(ddim.swap, B, A, noise_from="dynamic").shape == A.shape  # the checkpoint's own number of steps
+
+
+def test_one_dynamic_clip_lends_its_noise_to_all_static_clips(ddim):
+    both = pt(ddim.swap, [A[0], B[0]], A, noise_from="dynamic", num_inference_steps=2)
+    one = pt(ddim.swap, B, A, noise_from="dynamic", num_inference_steps=2)
+    torch.testing.assert_close(both[1:], one, atol=1e-4, rtol=0)
+
+
+def test_a_start_from_inverted_noise_that_cannot_be_is_refused(pipe, ddim):
+    with pytest.raises(ValueError, match="`noise_from` is 'static': choose 'dynamic'"):
+        ddim.swap(A, A, noise_from="static")
+    with pytest.raises(ValueError, match="but `latents` are given, too"):
+        ddim.swap(A, A, noise_from="dynamic", latents=torch.zeros(1, 1, 3, 16, 16))
+    with pytest.raises(ValueError, match="needs the sampler that inversion runs backwards"):
+        pipe.swap(A, A, noise_from="dynamic")
+    with pytest.raises(ValueError, match="Inversion takes clips of one length"):
+        ddim.swap([A[0], B[0]], [A[0], B[0]], noise_from="dynamic")
+
+
 @pytest.mark.parametrize("steps", [0, -1, 1001, 2.5, float("nan"), None])
 def test_a_number_of_steps_that_inversion_cannot_take_is_refused(pipe, steps):
     with pytest.raises(ValueError, match=f"`num_inference_steps` is {steps}"):
