@@ -9,7 +9,7 @@ import torch
 from media import numbered_frames, write_video
 from PIL import Image
 from safetensors.torch import load_file
-from tiny import tiny_directions, tiny_pipeline
+from tiny import tiny_directions, tiny_pipeline, tiny_prior
 
 from divid_diffusers import DiViDPipeline, cli, load_clip
 from divid_diffusers.clips import reading as clip_reading
@@ -17,11 +17,11 @@ from divid_diffusers.clips import reading as clip_reading
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A model that takes guidance and has directions, two clips of 4 frames and one of 6, an image."""
+    """A model that takes guidance and has directions and a prior, two clips of 4 frames and one of 6, an image."""
     folder = tmp_path_factory.mktemp("cli")
     pipe = tiny_pipeline(static_dropout=0.1, dynamic_dropout=0.1)
     pipe.save_pretrained(folder / "without")
-    pipe.register_modules(directions=tiny_directions(pipe.encoder))
+    pipe.register_modules(directions=tiny_directions(pipe.encoder), prior=tiny_prior(pipe.encoder))
     pipe.save_pretrained(folder / "model")
     for name, count in (("a.mp4", 4), ("b.mp4", 4), ("long.mp4", 6)):
         write_video(folder / name, numbered_frames(count, 32, 32))
@@ -45,6 +45,8 @@ def divid(place, line):
         ("swap {place}/a.mp4 {place}/long.mp4 -o out.gif", 6, 16),
         ("animate {place}/photo.png {place}/b.mp4 -o out.gif --static-guidance 1.5 --dynamic-guidance 2", 4, 16),
         ("reconstruct {place}/a.mp4 -o out.gif --steps 2", 4, 16),
+        ("generate --motion {place}/a.mp4 -o out.gif", 4, 16),
+        ("generate --motion {place}/b.mp4 --identity {place}/photo.png --frames 6 -o out.gif", 6, 16),
         ("interpolate {place}/a.mp4 {place}/b.mp4 -o out.gif --factor dynamic --num-clips 3", 4, 48),
     ],
 )
@@ -162,6 +164,8 @@ MISTAKES = {
     "interpolate {place}/a.mp4 {place}/b.mp4 -o out.gif --num-clips 1": "`num_clips` is 1",
     "encode {place}/a.mp4 {place}/long.mp4 -o out.npz": "The clips have 4, 6 frames",
     "edit {place}/a.mp4 --by height=2 -o out.gif": "no direction 'height': choose from static 1, static 2, dynamic 1",
+    "generate -o out.gif --model {place}/without": "This checkpoint has no prior",
+    "generate --frames 7 -o out.gif": "this prior draws 1 to 6 frames",
     "edit {place}/a.mp4 --by height=nan -o out.gif --model {place}/without": "This checkpoint has no directions",
     "info --model {place}": "model_index.json",
 }

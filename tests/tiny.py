@@ -9,6 +9,7 @@ import torch
 from divid_diffusers import (
     DiViDPipeline,
     DiViDSequenceEncoder,
+    DiViDTokenPrior,
     DiViDUNet2DConditionModel,
     SharedNoiseDDPMScheduler,
     TokenDirections,
@@ -69,6 +70,12 @@ def tiny_directions(encoder, **overrides):
     for rows in (directions.static, directions.dynamic):
         rows.data.copy_(torch.randn(rows.shape, generator=seeded(3)))
     return directions
+
+
+def tiny_prior(encoder, **overrides):
+    torch.manual_seed(0)
+    options = {"static_dim": WIDTH, "dynamic_dim": WIDTH, "max_frames": 6, "width": 16, "num_layers": 1}
+    return DiViDTokenPrior(**(options | {"encoder_signature": encoder_signature(encoder)} | overrides)).eval()
 
 
 def random_clips(batch=2, frames=3, channels=3, seed=0):

@@ -25,7 +25,8 @@ class DiViDTokenPrior(StrictLoadingMixin, ModelMixin, ConfigMixin):
     Tokens that are *given* enter without noise, marked as such, and have no part in the loss: so the same network
     draws everything, a motion for a person, a person for a motion, and the rest of a motion. Any number of frames up
     to `max_frames` is drawn, since training cuts some sequences short. One joint prior over all tokens is DiffSDA's
-    form (Berman et al. 2025, which found it better than two); network, target and masking are our choice.
+    form (Zisling et al. 2025, arXiv:2510.05717, which found it better than two); network, target and masking are our
+    choice.
 
     ```python
     import torch

@@ -9,7 +9,7 @@ import functools
 
 import endpoints
 import gradio as gr
-from decoding import DOMAIN, MAX_AMOUNT, MAX_GUIDANCE, MAX_SEED, MAX_STEPS, SLIDER_LABELS, SLIDERS
+from decoding import DOMAIN, MAX_AMOUNT, MAX_GUIDANCE, MAX_SEED, MAX_STEPS, MOST_MADE_UP, SLIDER_LABELS, SLIDERS
 from endpoints import MAX_FRAMES, MAX_GRID, PACE
 from first_results import first_results
 from inputs import FILES, QUIET, clip_input
@@ -34,7 +34,9 @@ ROUTING = """Every pixel attends to the identity token and to its frame's motion
 
 EDITING = """A slider moves the clip's identity (static) or motion (dynamic) token along a direction in which training clips differ, by so
 many standard deviations. Behind the colon stands the label that tells most of where a clip lies along it."""
-ABOUT = {"what_goes_where": ROUTING, "edit": EDITING}
+MAKING_UP = """With an identity alone, new motions for it; with a motion alone, new people for it; with neither, both are made up. Another seed
+(under "Advanced") makes up others."""
+ABOUT = {"what_goes_where": ROUTING, "edit": EDITING, "make_up": MAKING_UP}
 
 
 def slider(name: str) -> gr.Slider:
@@ -112,6 +114,7 @@ BUTTONS = {
     "interpolate": "Interpolate",
     "edit": "Edit",
     "animate": "Animate",
+    "make_up": "Make up",
     "what_goes_where": "Show",
 }
 
@@ -165,6 +168,12 @@ def build() -> gr.Blocks:
                 "Animate", "animate", "The image, moved",
                 lambda: [clip_input("Image", "animate", 2, still=True), clip_input("Motion", "animate", 4)],
             )  # fmt: skip
+            if MOST_MADE_UP:
+                tab(
+                    "Make up", "make_up", "What is given, and new clips",
+                    lambda: [clip_input("Identity", "make_up", 0), clip_input("Motion", "make_up", None)],
+                    lambda: gr.Slider(1, MAX_GRID, MAX_GRID, step=1, label="New clips"),
+                )  # fmt: skip
             tab(
                 "What goes where", "what_goes_where", "Frame, map, both",
                 lambda: [clip_input("Identity", "routing", 0), clip_input("Motion", "routing", 1)],

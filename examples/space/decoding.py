@@ -23,6 +23,7 @@ from domain import Domain, own_snr, read_domain
 
 from divid_diffusers import DiViDPipeline
 from divid_diffusers.evaluation.routing_maps import routing_maps
+from divid_diffusers.models.encoder_signature import may_be_of
 from divid_diffusers.models.token_directions import FACTORS, check_directions
 
 
@@ -89,6 +90,19 @@ def slider_labels() -> dict[str, str]:
 
 
 SLIDER_LABELS = slider_labels()
+
+
+def most_made_up() -> int:
+    """Frames of a clip that the prior can draw; 0 without one."""
+    if PIPE.prior is None:
+        return 0
+    if not may_be_of(PIPE.encoder, PIPE.prior.config.encoder_signature):
+        logging.warning("There is no tab to make up clips: the prior is of another encoder.")
+        return 0
+    return PIPE.prior.config.max_frames
+
+
+MOST_MADE_UP = most_made_up()
 
 
 @dataclass(frozen=True)
@@ -163,6 +177,22 @@ def edit(
     asked = {name: amount for name, amount in amounts.items() if amount}
     static, dynamic = PIPE.directions.move(tokens.static, tokens.dynamic, asked)
     return to_array(decode(static, dynamic if frame is None else dynamic[:, [frame]], settings, progress).frames[0])
+
+
+@on_gpu
+def make_up(
+    identity: np.ndarray | None, motion: np.ndarray | None, count: int, settings: Settings, progress: Callable
+) -> list[np.ndarray]:
+    """`count` clips of what is given and, where it is not, of what the prior draws: another seed, other draws."""
+    generator = torch.Generator().manual_seed(int(settings.seed))
+    given = [None if clip is None else PIPE.encode(clip) for clip in (identity, motion)]
+    tokens = PIPE.sample_tokens(
+        count,
+        static=None if given[0] is None else given[0].static.detach(),
+        dynamic=None if given[1] is None else given[1].dynamic.detach(),
+        generator=generator,
+    )
+    return [to_array(clip) for clip in decode(tokens.static, tokens.dynamic, settings, progress).frames]
 
 
 @on_gpu

@@ -18,8 +18,8 @@ from pathlib import Path
 import decoding
 import gradio as gr
 import numpy as np
-from decoding import DOMAIN, SIZE, SLIDERS, Settings
-from pictures import beside, enlarged, grid, preview, refusal, remark, routing_clip, routing_picture
+from decoding import DOMAIN, MOST_MADE_UP, SIZE, SLIDERS, Settings
+from pictures import beside, enlarged, grid, held, preview, refusal, remark, routing_clip, routing_picture
 from scratch import UPLOADS
 from sessions import Sessions
 from uploads import Refused, read_upload, spread
@@ -156,6 +156,8 @@ def work(name: str, values: list) -> float | None:
         return None
     *files, frames, _, steps, _, static, dynamic = values
     clips = len(files[0] or []) * len(files[1] or []) if name == "swap_grid" else 1
+    if name == "make_up":
+        clips, frames = int(files[2] or 1), min(frames, MOST_MADE_UP)
     passes = 1 + (static != 1) + (dynamic != 1)
     return float(clips * frames * steps * passes)
 
@@ -217,6 +219,25 @@ def edit(job, clip, static_1, static_2, static_3, dynamic_1, dynamic_2, dynamic_
 
 
 @endpoint
+def make_up(job, identity, motion, count):
+    """
+    New motions for an identity, new people for a motion, or both where neither is given, `count` of them, 1 to 4.
+    Returns an mp4: what is given at the left, if anything, and the new clips."""
+    if not MOST_MADE_UP:
+        raise Refused("This checkpoint has no prior, so nothing can be made up.")
+    if identity and motion:
+        raise Refused("With an identity and a motion there is nothing to make up: empty one of the two, or swap them.")
+    if count not in range(1, MAX_GRID + 1):
+        raise Refused(f"The number of clips must be from 1 to {MAX_GRID}.")
+    person = read_upload(identity, "identity clip", SIZE, 1)[0] if identity else None
+    moves, fps = read_upload(motion, "motion clip", SIZE, min(job.frames, MOST_MADE_UP)) if motion else (None, 10.0)
+    new = decoding.make_up(person, moves, int(count), job.settings, job.progress)
+    shown = [clip for clip in (person, moves) if clip is not None] + new
+    sources = [path for path in (identity, motion) if path]
+    return job.written(beside(*(held(clip, len(new[0])) for clip in shown)), fps, "made_up", *sources)
+
+
+@endpoint
 def what_goes_where(job, identity, motion):
     """
     Where a swap reads who (red) and how it moves (blue). Returns an mp4 (frame, map, both) and a PNG of the middle
@@ -230,7 +251,8 @@ def what_goes_where(job, identity, motion):
 
 
 ENDPOINTS = {
-    each.__name__: each for each in (swap, reconstruct, swap_grid, interpolate, edit, animate, what_goes_where)
+    each.__name__: each
+    for each in (swap, reconstruct, swap_grid, interpolate, edit, animate, make_up, what_goes_where)
 }
 
 

@@ -10,6 +10,7 @@ from inputs import EXAMPLES
 
 
 FRAMES = 16  # as "Advanced" has it
+MAX_MADE_UP = 4
 BUDGET_SECONDS = 60.0  # for all of them: what a slow machine does not make in time is left out
 
 
@@ -22,6 +23,7 @@ def first_inputs() -> dict[str, list]:
         "animate": [three.image, five.clip],
         "interpolate": [one.clip, four.clip, "identity", 0.5],
         "edit": [four.clip, *[0.0] * len(decoding.SLIDERS)],
+        "make_up": [one.clip, None, MAX_MADE_UP],
         "what_goes_where": [one.clip, two.clip],
         "swap_grid": [[one.clip, two.clip], [three.clip, four.clip]],
     }
@@ -39,7 +41,7 @@ def first_results() -> dict[str, list[str]]:
 
     settings = decoding.Settings("DDIM", decoding.DEFAULT_STEPS, 0, 1.0, 1.0)
     for name, inputs in first_inputs().items():
-        if name == "edit" and not decoding.SLIDER_LABELS:
+        if (name == "edit" and not decoding.SLIDER_LABELS) or (name == "make_up" and not decoding.MOST_MADE_UP):
             continue
         folder, started = scratch.EXAMPLES / name, time.monotonic()
         folder.mkdir()

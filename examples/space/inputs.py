@@ -46,20 +46,22 @@ def upload_box(label: str, name: str, kinds: list[str], value, sample: str, coun
     return box
 
 
-def clip_input(label: str, tab: str, first: int | list[int], still: bool = False) -> gr.File:
-    """An upload, what the model sees of it, and examples, of which `first` stands there when the page opens."""
+def clip_input(label: str, tab: str, first: int | list[int] | None, still: bool = False) -> gr.File:
+    """
+    An upload, what the model sees of it, and examples, of which `first`, or none, stands there when the page opens.
+    """
     name, spoken = f"{tab}_{label.lower().replace(' ', '_')}", label[0].lower() + label[1:]
     many = isinstance(first, list)
     files = [example.image if still else example.clip for example in EXAMPLES]
     views = [
         preview(each.frames[:1] if still else each.frames, each.fps, f"The {spoken}: {each.name}") for each in EXAMPLES
     ]
-    chosen = [index % len(files) for index in (first if many else [first])] if files else []
+    chosen = [index % len(files) for index in (first if many else [first]) if index is not None] if files else []
     value = [files[index] for index in chosen]
     with gr.Column(min_width=150, elem_classes="given"):
         box = upload_box(
             label, name, ["image"] if still else CLIPS, (value if many else value[0]) if value else None,
-            files[chosen[0]] if chosen else OWN_FILE, "multiple" if many else "single",
+            files[chosen[0]] if chosen else files[0] if files else OWN_FILE, "multiple" if many else "single",
         )  # fmt: skip
         view = gr.HTML("".join(views[index] for index in chosen), elem_id=f"{name}_preview", elem_classes="preview")
         thumbs = gr.HTML(

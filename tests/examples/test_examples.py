@@ -35,7 +35,7 @@ def test_swap(tmp_path, monkeypatch, capsys):
     assert frames(tmp_path / "swap.gif") == 10 and "identity kept" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name", ["reconstruct", "interpolate", "animate"])
+@pytest.mark.parametrize("name", ["reconstruct", "interpolate", "animate", "generate"])
 def test_pictures(name, tmp_path, monkeypatch):
     target = tmp_path / "new" / "clip.gif"
     run(name, "--output", target, monkeypatch=monkeypatch)

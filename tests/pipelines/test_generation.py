@@ -2,10 +2,9 @@
 
 import pytest
 import torch
-from tiny import WIDTH, random_clips, random_tokens, seeded, tiny_encoder, tiny_pipeline
+from tiny import WIDTH, random_clips, random_tokens, seeded, tiny_encoder, tiny_pipeline, tiny_prior
 
-from divid_diffusers import DiViDPipeline, DiViDTokenPrior
-from divid_diffusers.models.encoder_signature import encoder_signature
+from divid_diffusers import DiViDPipeline
 
 
 A, B = random_clips(1, 4, seed=10), random_clips(1, 3, seed=11)
@@ -15,14 +14,8 @@ QUICK = {"prior_steps": 2}
 @pytest.fixture(scope="module")
 def pipe():
     pipe = tiny_pipeline()
-    pipe.register_modules(prior=prior_of(pipe.encoder))
+    pipe.register_modules(prior=tiny_prior(pipe.encoder))
     return pipe
-
-
-def prior_of(encoder, **overrides):
-    torch.manual_seed(0)
-    options = {"static_dim": WIDTH, "dynamic_dim": WIDTH, "max_frames": 6, "width": 16, "num_layers": 1}
-    return DiViDTokenPrior(**(options | {"encoder_signature": encoder_signature(encoder)} | overrides)).eval()
 
 
 def test_new_clips_are_the_drawn_tokens_decoded(pipe):
@@ -104,4 +97,4 @@ def test_a_prior_of_another_checkpoint_is_refused(pipe):
     other.register_modules(encoder=pipe.encoder)
     assert other.sample_tokens(**QUICK).static.shape == (1, WIDTH)
     with pytest.raises(ValueError, match="`static_dim` is 3, where this model has 16"):
-        DiViDPipeline(pipe.encoder, pipe.unet, pipe.scheduler, prior=prior_of(pipe.encoder, static_dim=3))
+        DiViDPipeline(pipe.encoder, pipe.unet, pipe.scheduler, prior=tiny_prior(pipe.encoder, static_dim=3))

@@ -38,6 +38,7 @@ TABS = {
     "Interpolate": "interpolate",
     "Edit": "edit",
     "Animate": "animate",
+    "Make up": "make_up",
     "What goes where": "what_goes_where",
 }
 HEIGHTS = {1280: 800, 390: 844}

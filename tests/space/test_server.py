@@ -99,6 +99,7 @@ def test_every_endpoint_answers(client, clips, tmp_path):
             "interpolate",
             "edit",
             "animate",
+            "make_up",
             "what_goes_where",
             "recognise",
         )
@@ -122,6 +123,22 @@ def test_an_edit_is_by_what_is_asked_and_what_is_left_out_is_zero(client, clips,
     body = {"data": [None, 4, 0, 0, 0, 0, 0, 3, "DDIM", 1, 0, 1, 1]}
     status, answer = post(f"{server.url}/gradio_api/call/edit", json.dumps(body).encode(), "application/json")
     assert status == 400 and "greater than maximum value 3" in answer
+
+
+def test_what_is_given_is_shown_beside_what_is_made_up_and_both_are_refused(client, clips):
+    person, motion = map(file, clips)
+
+    def made_up(*inputs, **options):
+        answer = client.predict(*inputs, **(QUICK | options), api_name="/make_up")
+        return np.stack([np.asarray(frame) for frame in load_clip(answer)])
+
+    one = made_up(person, None, 2)
+    height, width = one.shape[1:3]
+    assert 2.9 < width / height < 3.2 and not np.array_equal(one[1, :, : width // 3], one[1, :, -width // 3 :])
+    assert np.array_equal(one, made_up(person, None, 2)) and not np.array_equal(one, made_up(person, None, 2, seed=1))
+    assert 1.9 < np.divide(*made_up(None, motion, 1).shape[2:0:-1]) < 2.1
+    assert 0.9 < np.divide(*made_up(None, None, 1).shape[2:0:-1]) < 1.1
+    assert "there is nothing to make up" in refusal(client, person, motion, 1, api_name="/make_up")
 
 
 def test_samples_under_use_via_api_run_as_they_stand(server, tmp_path, monkeypatch):
