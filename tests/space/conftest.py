@@ -78,7 +78,7 @@ def server(tmp_path_factory):
     url = f"http://127.0.0.1:{port}"
     yield Server(url, process.pid, folder, log)
     process.terminate()
-    process.wait(60)
+    process.wait()
     assert not list(folder.glob("divid_space_*")), "The server left files behind."
 
 
