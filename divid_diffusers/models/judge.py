@@ -22,7 +22,7 @@ class SpaceTimeNorm(nn.BatchNorm2d):
 
 
 def encoder_layers(kind: str, in_channels: int, widths: tuple[int, ...]) -> list[nn.Module]:
-    layers, channels = [], in_channels if kind == "3d" else 2 * in_channels
+    layers, channels = [], 2 * in_channels
     for width in widths:
         if kind == "3d":
             layers += [nn.Conv3d(channels, width, 3, stride=(1, 2, 2), padding=1), SpaceTimeNorm(width), nn.ReLU()]
@@ -39,7 +39,7 @@ class ClipJudge(StrictLoadingMixin, ModelMixin, ConfigMixin):
     and is to be asked beside the other, a convolution in space and time. Then one head per factor:
 
         f_i = CNN(x_i, x_i - x_1),        h = biLSTM(f_1 .. f_N),   logits_k = MLP_k([mean_i h_i ; mean_i f_i])    2d
-        f_1 .. f_N = CNN3D(x_1 .. x_N),                             logits_k = MLP_k([max_i f_i ; mean_i f_i])     3d
+        f_1 .. f_N = CNN3D((x_i, x_i - x_1)_i),                     logits_k = MLP_k([max_i f_i ; mean_i f_i])     3d
 
     The frame difference is given because motions that differ little in pixels differ clearly in it (our choice). The
     shape of the first is that of the field's judges (Bai et al. 2021, C-DSVAE, arXiv:2110.12091, experiments). A judge
@@ -162,10 +162,8 @@ class ClipJudge(StrictLoadingMixin, ModelMixin, ConfigMixin):
 
     def _maps(self, clips: torch.Tensor) -> list[torch.Tensor]:
         """After each level, `(B, N, C_l, H_l, W_l)`."""
-        if self.config.kind == "3d":
-            features = clips.transpose(1, 2)
-        else:
-            features = torch.cat([clips, clips - clips[:, :1]], dim=2).flatten(0, 1)
+        features = torch.cat([clips, clips - clips[:, :1]], dim=2)
+        features = features.transpose(1, 2) if self.config.kind == "3d" else features.flatten(0, 1)
         maps = []
         for number, layer in enumerate(self.frame_encoder, start=1):
             features = layer(features)
