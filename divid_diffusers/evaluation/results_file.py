@@ -40,9 +40,9 @@ def fingerprint(*things) -> str:
             digest.update(f"{type(thing).__name__} {thing};".encode())
         elif isinstance(thing, DiffusionPipeline):
             own = {name: value for name, value in thing.config.items() if name not in thing.components}
-            # Sliders change nothing that is measured, and a part that is not there neither.
-            parts = {name: part for name, part in thing.components.items() if part is not None}
-            parts.pop("directions", None)
+            # Sliders and a prior change nothing of encoding and decoding, and a part that is not there neither.
+            beside = ("directions", "prior")
+            parts = {name: part for name, part in thing.components.items() if part is not None and name not in beside}
             add([type(thing).__name__, _plain(own), parts])
         elif isinstance(thing, Iterable) and not isinstance(thing, torch.nn.Module):
             digest.update(b"[")

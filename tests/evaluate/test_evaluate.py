@@ -5,20 +5,23 @@ work.
 
 import functools
 import json
+import shutil
 
 import evaluate
 import numpy as np
 import preparation
+import push_to_hub
 import pytest
 import report
 import sections
 import torch
-from tiny import SIZE, tiny_pipeline
+from tiny import SIZE, tiny_pipeline, tiny_prior
 from tiny_baselines import tiny_baseline
 
-from divid_diffusers import SequentialVAEPipeline
+from divid_diffusers import DiViDPipeline, SequentialVAEPipeline
 from divid_diffusers.data.prepared import PreparedClips
 from divid_diffusers.models.judge import ClipJudge
+from divid_diffusers.pipelines.saving import add_component
 
 
 LABELS = {"identity": ["dim", "bright"], "action": ["left", "right"]}
@@ -102,6 +105,32 @@ def test_the_tables_come_from_the_json_alone_and_name_the_judges_accuracy(measur
     assert "| **dbse, swaps** | 7 | " in text and report.share(joint) in text
     assert "Judge of bars, on 8 real held-out clips: action 100.0 % [70.0, 100.0]" in text
     assert (tmp_path / "bottleneck_divid.png").stat().st_size > 1000
+
+
+def test_what_was_measured_can_be_published(measured, folder, tmp_path):
+    file = measured[0] / "results.json"
+    published = push_to_hub.metrics_measured(push_to_hub.open_pipeline(folder / "divid"), file)
+    names = ["swap_static", "swap_dynamic", "swap_joint", "psnr", "motion_error", "leakage"]
+    assert [each.metric_type for each in published] == names
+    with pytest.raises(ValueError, match="no figures of these weights"):
+        push_to_hub.metrics_measured(tiny_pipeline(in_channels=1), file)
+
+
+def test_a_prior_has_figures_of_its_own_and_leaves_the_others(folder, tmp_path):
+    flags = ["--sections", "reconstruction", "prior"]
+    shutil.copytree(folder / "divid", folder / "drawing")
+    first = run(folder, tmp_path / "out", *flags, models=["drawing"])["models"]
+    entries = []
+    for seed in (0, 1):
+        prior = tiny_prior(DiViDPipeline.from_pretrained(folder / "divid").encoder, dropout=seed / 10)
+        add_component(folder / "drawing", "prior", prior)
+        entries.append(run(folder, tmp_path / "out", *flags, models=["drawing"])["models"])
+    none, one, other = (next(iter(each.values())) for each in (first, *entries))
+    assert "left_out" in none["sections"]["prior"] and "result" in one["sections"]["prior"]
+    assert (
+        none["sections"]["reconstruction"] == one["sections"]["reconstruction"] == other["sections"]["reconstruction"]
+    )
+    assert none["parameters"] == one["parameters"] and one["prior"] != other["prior"]
 
 
 def test_floors_are_rows_of_every_swap_table(measured):

@@ -188,13 +188,16 @@ def write_results(file, weights):
         "reconstruction": {"result": {"from pure noise": {"n": 103, "psnr": [30.0, 0.5], "motion_error": [0.6, 0.1]}}},
         "true_swap": {"left_out": "This set cannot draw it."},
     }
-    models = {"other": {"weights": "0" * 16, "sections": {}}, "mine": {"weights": weights, "sections": sections}}
+    models = {
+        "other": {"fingerprint": "0" * 16, "sections": {}},
+        "mine": {"fingerprint": weights, "sections": sections},
+    }
     file.write_text(json.dumps({"settings": {"dataset": "clips"}, "models": models}))
     return file
 
 
 def test_the_card_has_what_was_measured_of_these_weights(run, hub, push, tmp_path):
-    file = write_results(tmp_path / "results.json", fingerprint(run))
+    file = write_results(tmp_path / "results.json", fingerprint(DiViDPipeline.from_pretrained(run)))
     assert push(run, "--repo_id", "org/published", "--results", file).code == 0
     (tmp_path / "README.md").write_bytes(hub.repos["org/published"]["README.md"])
     results = {each.metric_type: each for each in ModelCard.load(tmp_path / "README.md").data.eval_results}
@@ -205,7 +208,7 @@ def test_the_card_has_what_was_measured_of_these_weights(run, hub, push, tmp_pat
 
 
 def test_a_section_changed_by_hand_is_refused_with_a_sentence(run, hub, push, tmp_path):
-    file = write_results(tmp_path / "results.json", fingerprint(run))
+    file = write_results(tmp_path / "results.json", fingerprint(DiViDPipeline.from_pretrained(run)))
     file.write_text(file.read_text().replace('"joint"', '"both"'))
     done = push(run, "--repo_id", "org/published", "--results", file)
     assert (
@@ -222,7 +225,7 @@ def test_figures_of_other_weights_or_of_no_evaluation_are_refused(run, hub, push
         file.write_text(text)
     done = push(run, "--repo_id", "org/published", "--results", file)
     assert done.code == 1 and not hub.commits
-    assert ("no figures of the weights" if text is None else "is not a results.json") in done.err
+    assert ("no figures of these weights" if text is None else "is not a results.json") in done.err
 
 
 def test_a_token_in_the_training_command_is_not_published(run, hub, push, tmp_path):

@@ -238,12 +238,14 @@ def measure(name: str, model: PipelineDisentangler | Floor, bench: Bench, result
     is_floor = isinstance(model, Floor)
     entry, has = results["models"].get(name), model.fingerprint() if is_floor else fingerprint(model.pipe)
     if entry is None or entry.get("fingerprint") != has:
-        parts = (
-            [] if is_floor else [each for each in model.pipe.components.values() if isinstance(each, torch.nn.Module)]
-        )
-        count = sum(p.numel() for part in parts for p in part.parameters())
+        parts = [] if is_floor else [getattr(model.pipe, name, None) for name in ("encoder", "unet", "model")]
+        count = sum(p.numel() for part in parts if part is not None for p in part.parameters())
         entry = {"fingerprint": has, "parameters": count, "sections": {}}
         results["models"][name] = entry
+    prior = None if is_floor else getattr(model.pipe, "prior", None)  # its figures are those of one section
+    if entry.get("prior") != (prior and fingerprint(prior)):
+        entry["sections"].pop("prior", None)
+        entry["prior"] = prior and fingerprint(prior)
     for section in args.sections:
         if is_floor and section not in OF_FLOORS:
             continue

@@ -105,7 +105,7 @@ def metric(dataset: str, kind: str, name: str, value: float, **arguments) -> Eva
     )
 
 
-def metrics_measured(run: Path, file: Path) -> list[EvalResult]:
+def metrics_measured(pipe: DiffusionPipeline, file: Path) -> list[EvalResult]:
     """
     What evaluate.py measured of these very weights, with n and the ends of 95 % intervals as arguments.
 
@@ -115,15 +115,14 @@ def metrics_measured(run: Path, file: Path) -> list[EvalResult]:
     try:
         results = json.loads(file.read_text())
         dataset, models = results["settings"]["dataset"], results["models"].values()
-        sections = next((each["sections"] for each in models if each["weights"] == fingerprint(run)), {})
+        sections = next((each["sections"] for each in models if each["fingerprint"] == fingerprint(pipe)), {})
         found = {name: section["result"] for name, section in sections.items() if "result" in section}
         metrics = list(metrics_of(found, dataset))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{file} is not a results.json as evaluate.py writes it: {error!r}.") from error
     if not metrics:
         raise ValueError(
-            f"{file} has no figures of the weights in {run}: measure them with evaluate.py, and publish the same "
-            "folder."
+            f"{file} has no figures of these weights: measure them with evaluate.py, and publish the same folder."
         )
     return metrics
 
@@ -308,7 +307,7 @@ def publish(
         card.data.license = license
     if not card.data.license:
         print("The card claims no licence: give --license if the weights have one.", file=sys.stderr)
-    metrics = metrics_measured(run, Path(results)) if results else metrics_from(run, card)
+    metrics = metrics_measured(pipe, Path(results)) if results else metrics_from(run, card)
     if not dry_run:
         with errors_as_sentences(repo_id):
             user = api.whoami()["name"]
