@@ -37,9 +37,8 @@ def open_video(path: Path, name: str) -> Iterator[tuple[av.container.InputContai
             index = _index_of_video(container, name)
         with _opened(path) as container:  # anew, for looking at the streams may have read on
             stream = container.streams[index]
-            if (
-                stream.codec_context.name == "mjpeg"
-            ):  # else it shows what it can of a broken picture, and marks nothing
+            if stream.codec_context.name == "mjpeg":
+                # else it shows what it can of a broken picture, and marks nothing
                 stream.codec_context.options = {"err_detect": "explode"}
             try:
                 yield container, stream
