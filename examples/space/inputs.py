@@ -19,7 +19,7 @@ CHOOSE = """element.addEventListener("click", event => {
 })"""
 
 
-def upload_box(label: str, name: str, kinds: list[str], value, sample: str, count: str) -> gr.File:
+def upload_box(label: str, name: str, kinds: list[str], value, sample: str | None, count: str) -> gr.File:
     box = gr.File(
         value, label=label, file_count=count, file_types=kinds, height=92 if count == "single" else 190, elem_id=name,
         elem_classes="upload", interactive=True,
@@ -39,6 +39,8 @@ def upload_box(label: str, name: str, kinds: list[str], value, sample: str, coun
         return await keep(path)
 
     def payload():
+        if sample is None:  # it may be left empty, and is in samples
+            return None
         file = {"path": sample, "url": sample, "meta": {"_type": "gradio.FileData"}}
         return file if count == "single" else [file]
 
@@ -61,7 +63,7 @@ def clip_input(label: str, tab: str, first: int | list[int] | None, still: bool 
     with gr.Column(min_width=150, elem_classes="given"):
         box = upload_box(
             label, name, ["image"] if still else CLIPS, (value if many else value[0]) if value else None,
-            files[chosen[0]] if chosen else files[0] if files else OWN_FILE, "multiple" if many else "single",
+            files[chosen[0]] if chosen else None if first is None else OWN_FILE, "multiple" if many else "single",
         )  # fmt: skip
         view = gr.HTML("".join(views[index] for index in chosen), elem_id=f"{name}_preview", elem_classes="preview")
         thumbs = gr.HTML(

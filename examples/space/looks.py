@@ -34,7 +34,7 @@ CSS = """
     .preview img:not(:only-of-type) { width: 50px; }
     .examples [role=group] { gap: 3px; }
     .examples img { width: 32px; height: 32px; }
-    .result video, .result img { max-height: 30vh; }
+    .result video, .result img { max-height: 27vh; }
 }
 """
 # Gradio makes a picture a button without a name.

@@ -124,7 +124,7 @@ def result(page, name):
 
 
 def test_two_clips_are_uploaded_and_swapped_and_the_answer_plays(browser, server, clips, tmp_path):
-    before = set(server.files())
+    of_others = set(server.files())
     context = browser(1280)
     requested = []
     context.on("request", lambda request: requested.append(request.url))
@@ -175,7 +175,7 @@ def test_two_clips_are_uploaded_and_swapped_and_the_answer_plays(browser, server
     assert page.locator("#swap_result").get_by_text("Error", exact=True).locator("visible=true").count() == 0
     assert [url for url in requested if not url.startswith((server.url, "data:", "blob:"))] == []
 
-    new = set(server.files()) - before  # of visitors who came before, some may not have left yet
+    new = set(server.files()) - of_others  # of visitors who came before, some may not have left yet
     kept = [path for path in new if path.name in ("person.mp4", "motion.mp4") or "results" in path.parts]
     assert kept
     context.close()
