@@ -122,12 +122,9 @@ def flops(function: Callable[[], object]) -> float:
     return counter.get_total_flops()
 
 
-def swap_of(
-    args, autocast: bool, memory_format: torch.memory_format = torch.contiguous_format
-) -> Callable[[], object]:
+def swap_of(args, autocast: bool) -> Callable[[], object]:
     """Ten frames, from clips to clip."""
     encoder, unet = build_models(args.preset, 1, 64, **OPTIONS)
-    unet.to(memory_format=memory_format)
     scheduler = DDIMScheduler(prediction_type="sample", timestep_spacing="trailing")
     pipe = DiViDPipeline(encoder.eval(), unet.eval(), scheduler, args.num_inference_steps)
     pipe.set_progress_bar_config(disable=True)
@@ -159,7 +156,6 @@ def measure(threads: int, autocast: bool, args) -> dict[str, str]:
     ours_taken, plain_taken = statistics.median(times[ours]), statistics.median(times[plain])
     swap = swap_of(args, autocast)
     swap_work, swap_taken = flops(swap), statistics.median(seconds(swap, args.repeats))
-    swap_last = statistics.median(seconds(swap_of(args, autocast, torch.channels_last), args.repeats))
     spread = f"{statistics.median(ratios):.2f} [{ratios[0]:.2f}, {ratios[-1]:.2f}]"
     return {
         "matrix product 2048³, GFLOP/s": f"{product:.0f}",
@@ -171,7 +167,6 @@ def measure(threads: int, autocast: bool, args) -> dict[str, str]:
         "ours over plain, median [least, most]": spread,
         f"swap in {args.num_inference_steps} steps, s": f"{swap_taken:.3f}",
         "... its share of the faster of both": f"{swap_work / swap_taken / 1e9 / peak:.0%}",
-        "swap with the UNet's weights channels last, s": f"{swap_last:.3f}",
     }
 
 
