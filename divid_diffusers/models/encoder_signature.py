@@ -3,6 +3,8 @@
 import torch
 from torch import nn
 
+from .offloading import is_group_offloaded
+
 
 TOLERANCE = 0.02  # between signatures: rounding to half precision moves them by 0.001, other weights by about 1
 
@@ -15,9 +17,11 @@ def encoder_signature(encoder: nn.Module) -> list[float] | None:
         sum_j w_j cos(j) / |w|
 
     (our choice). It stays the same within 0.001 when weights are rounded to half precision, where a digest would not,
-    and is another number, by about 1, for other weights. None where weights are not at hand (offloaded to disk,
-    quantised).
+    and is another number, by about 1, for other weights. None where weights are not at hand (offloaded layer by layer
+    or in groups, quantised).
     """
+    if is_group_offloaded(encoder):
+        return None
     found = []
     for weight in encoder.parameters():
         if type(weight) is not nn.Parameter or weight.is_meta or not weight.is_floating_point():

@@ -48,7 +48,16 @@ def input_device(model) -> torch.device:
     return torch.device("cpu") if model.device.type == "meta" else model.device
 
 
-def _offloading_hooks(module) -> list:
+def is_group_offloaded(model) -> bool:
+    """Whether what its weights hold between calls is nobody's to read."""
+    return any(_group_hook(module) is not None for module in model.modules())
+
+
+def _group_hook(module):
     registry = module.__dict__.get("_diffusers_hook")
-    hooks = [module.__dict__.get("_hf_hook"), registry and registry.get_hook("group_offloading")]
+    return registry and registry.get_hook("group_offloading")
+
+
+def _offloading_hooks(module) -> list:
+    hooks = [module.__dict__.get("_hf_hook"), _group_hook(module)]
     return [hook for hook in hooks if hook is not None]

@@ -11,6 +11,7 @@ from torch import nn
 
 from .encoder_signature import may_be_of
 from .modeling_utils import StrictLoadingMixin
+from .offloading import reads_weights
 
 
 FACTORS = ("static", "dynamic")
@@ -76,6 +77,7 @@ class TokenDirections(StrictLoadingMixin, ModelMixin, ConfigMixin):
         best = max(shares, key=shares.__getitem__, default=None)
         return best if best is not None and shares[best] >= least else None
 
+    @reads_weights
     def move(
         self, static: torch.Tensor, dynamic: torch.Tensor | list[torch.Tensor], amounts: Mapping[str, float]
     ) -> tuple[torch.Tensor, torch.Tensor | list[torch.Tensor]]:

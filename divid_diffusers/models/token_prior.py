@@ -10,6 +10,7 @@ from diffusers.utils.torch_utils import randn_tensor
 from torch import nn
 
 from .modeling_utils import StrictLoadingMixin
+from .offloading import input_device, reads_weights
 from .sequence_encoder import DiViDTokens
 
 
@@ -75,6 +76,7 @@ class DiViDTokenPrior(StrictLoadingMixin, ModelMixin, ConfigMixin):
             self.register_buffer(f"{name}_std", torch.ones(dim))
         self.noise_scheduler = DDIMScheduler(**NOISE, timestep_spacing="trailing")
 
+    @reads_weights
     def standardise(self, tokens: DiViDTokens) -> DiViDTokens:
         """Tokens in units of their standard deviation over the training clips, about their mean."""
         return DiViDTokens(
@@ -92,6 +94,7 @@ class DiViDTokenPrior(StrictLoadingMixin, ModelMixin, ConfigMixin):
             getattr(self, f"{name}_mean").copy_(values.mean(0))
             getattr(self, f"{name}_std").copy_(torch.where(std > 1e-6, std, torch.ones_like(std)))
 
+    @reads_weights
     def forward(
         self, static: torch.Tensor, dynamic: torch.Tensor, timesteps: torch.Tensor, given: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -99,6 +102,10 @@ class DiViDTokenPrior(StrictLoadingMixin, ModelMixin, ConfigMixin):
         v of standardised tokens at noise level `timesteps` `(B,)`: static `(B, S)`, dynamic `(B, N, D)`; `given`
         `(B, N + 1)` says which of [s, d_1 .. d_N] carry no noise.
         """
+        return self._denoise(static, dynamic, timesteps, given)
+
+    def _denoise(self, static, dynamic, timesteps, given) -> tuple[torch.Tensor, torch.Tensor]:
+        """[`forward`] without its hooks, which would take away what [`sample`] goes on with."""
         hidden = torch.cat([self.static_in(static)[:, None], self.dynamic_in(dynamic)], dim=1)
         places = torch.arange(hidden.shape[1], device=hidden.device)
         hidden = hidden + self.position(places) + self.given(given.long())
@@ -127,6 +134,7 @@ class DiViDTokenPrior(StrictLoadingMixin, ModelMixin, ConfigMixin):
         return (errors * ~given).sum() / (~given).sum().clamp_min(1)
 
     @torch.no_grad()
+    @reads_weights
     def sample(
         self,
         num_clips: int = 1,
@@ -164,7 +172,7 @@ class DiViDTokenPrior(StrictLoadingMixin, ModelMixin, ConfigMixin):
         if static is not None and known == length:
             raise ValueError("Every token is given, so there is nothing to draw: decode them, or leave one kind out.")
 
-        device, dtype = self.static_mean.device, self.dtype
+        device, dtype = input_device(self), self.dtype
         template = DiViDTokens(
             static=self.static_mean.expand(num_clips, -1) if static is None else static.to(device, dtype),
             dynamic=self.dynamic_mean.expand(num_clips, length, -1).clone(),
@@ -183,7 +191,7 @@ class DiViDTokenPrior(StrictLoadingMixin, ModelMixin, ConfigMixin):
             s, d = flat.split(sizes, dim=1)
             s = torch.where(fixed[:, 0], clean.static, s)
             d = torch.where(fixed[:, 1:], clean.dynamic, d.view_as(clean.dynamic))
-            v = self(s, d, t.expand(num_clips), given)
+            v = self._denoise(s, d, t.expand(num_clips), given)
             v = torch.cat([v[0], v[1].flatten(1)], dim=1)
             flat = scheduler.step(v, t, flat, eta=1.0, generator=generator).prev_sample
         s, d = flat.split(sizes, dim=1)
