@@ -18,6 +18,7 @@ from pathlib import Path
 from unittest import mock
 
 import torch
+from compare_with_stock import median_seconds
 from diffusers import DDIMScheduler
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
@@ -51,20 +52,10 @@ def processor() -> str:
     return f"{name or platform.processor() or platform.machine()} ({', '.join(kinds) or 'instruction sets unknown'})"
 
 
-def seconds(function: Callable[[], object], repeats: int) -> list[float]:
-    function()
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        function()
-        times.append(time.perf_counter() - start)
-    return times
-
-
 def gemm(dtype: torch.dtype, repeats: int, size: int = 2048) -> float:
     """GFLOP/s of a matrix product."""
     a, b = torch.randn(size, size, dtype=dtype), torch.randn(size, size, dtype=dtype)
-    return 2 * size**3 / statistics.median(seconds(lambda: a @ b, repeats)) / 1e9
+    return 2 * size**3 / median_seconds(lambda: a @ b, repeats) / 1e9
 
 
 def convolution(dtype: torch.dtype, repeats: int, channels: int = 128, size: int = 64) -> float:
@@ -72,7 +63,7 @@ def convolution(dtype: torch.dtype, repeats: int, channels: int = 128, size: int
     layer = torch.nn.Conv2d(channels, channels, 3, padding=1).to(dtype, memory_format=torch.channels_last)
     images = torch.randn(4, channels, size, size, dtype=dtype).to(memory_format=torch.channels_last)
     with torch.no_grad():
-        taken = statistics.median(seconds(lambda: layer(images), repeats))
+        taken = median_seconds(lambda: layer(images), repeats)
     return 2 * 4 * channels**2 * 9 * size**2 / taken / 1e9
 
 
@@ -155,7 +146,7 @@ def measure(threads: int, autocast: bool, args) -> dict[str, str]:
     ratios = sorted(one / other for one, other in zip(times[plain], times[ours]))
     ours_taken, plain_taken = statistics.median(times[ours]), statistics.median(times[plain])
     swap = swap_of(args, autocast)
-    swap_work, swap_taken = flops(swap), statistics.median(seconds(swap, args.repeats))
+    swap_work, swap_taken = flops(swap), median_seconds(swap, args.repeats)
     spread = f"{statistics.median(ratios):.2f} [{ratios[0]:.2f}, {ratios[-1]:.2f}]"
     return {
         "matrix product 2048³, GFLOP/s": f"{product:.0f}",

@@ -22,7 +22,7 @@ examples:
   divid animate photo.png wave.mp4 -o moving.gif                          a still image in place of a clip
   divid reconstruct clip.mp4 -o again.mp4                                 what the tokens hold of a clip
   divid interpolate a.mp4 b.mp4 -o between.gif --factor static            from one person to another, side by side
-  divid edit clip.mp4 --by "static 1=2" -o edited.mp4                       along a direction, see `divid info`
+  divid edit clip.mp4 --by "static 1=2" -o edited.mp4                     along a direction, see `divid info`
   divid generate -o nobody.mp4 --motion wave.mp4                          somebody who does not exist, waving
   divid encode clips/*.mp4 -o tokens.safetensors                          features: static (B, S), dynamic (B, N, D)
   divid info --model org/divid-mead                                       what a checkpoint is

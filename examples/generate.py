@@ -12,17 +12,15 @@ from divid_diffusers import DiViDPipeline, export_clip
 from divid_diffusers.clips.writing import check_export
 from divid_diffusers.data.puppets import Puppets
 from divid_diffusers.data.sampling import draw_clips, sample_frame_indices
+from divid_diffusers.flags import SEED, whole
 
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
 parser.add_argument("clip", nargs="?", help="A video, GIF or folder of frames; default: a puppet.")
 parser.add_argument("--dataset", help="Or a prepared set, of which a test clip is drawn.")
-parser.add_argument(
-    "--num_frames", type=int, help="Of every clip, evenly spaced; default: as many as the prior draws."
-)
 parser.add_argument("--model", default=str(Path(__file__).parent / "divid-puppets-tiny"), help="It has a prior.")
-parser.add_argument("--num_clips", type=int, default=6, help="In each row.")
-parser.add_argument("--seed", type=int, default=0)
+parser.add_argument("--num_clips", type=whole(1), default=6, help="In each row.")
+parser.add_argument("--seed", type=SEED, default=0)
 parser.add_argument("--output", default="outputs/generated.gif", help="A .gif, .mp4 or .png.")
 args = parser.parse_args()
 try:
@@ -39,14 +37,9 @@ if args.dataset:
     from divid_diffusers.data.prepared import load_clips  # needs the extra `data`
 
     clip = draw_clips(load_clips(args.dataset, "test"), 1, args.seed)[0]["frames"]
-frames = (
-    pipe.clip_processor.preprocess(
-        clip, size=pipe.encoder.config.sample_size, num_channels=pipe.encoder.config.in_channels
-    )[0]
-    .add(1)
-    .div(2)
-)
-given = frames[sample_frame_indices(len(frames), min(args.num_frames or pipe.prior.config.max_frames, len(frames)))]
+config = pipe.encoder.config
+frames = pipe.clip_processor.preprocess(clip, size=config.sample_size, num_channels=config.in_channels)[0] / 2 + 0.5
+given = frames[sample_frame_indices(len(frames), min(pipe.prior.config.max_frames, len(frames)))]
 generator = torch.Generator().manual_seed(args.seed)
 options = {"num_clips": args.num_clips, "num_frames": len(given), "generator": generator, "output_type": "pt"}
 rows = []

@@ -4,7 +4,7 @@
 
 Every training clip is encoded several times, by other frames, and the prior learns from those tokens alone: minutes on
 a CPU. What is kept is the step with the lowest loss on validation clips; then the prior draws as many clips as there
-are training clips, and it is said how near they come to those. A stopped run changes nothing and starts anew.
+are of those, and it is said how near both come to training clips. A stopped run changes nothing and starts anew.
 """
 
 import argparse
@@ -200,9 +200,7 @@ def main(argv=None) -> None:
         add_component(args.model, "prior", prior.half())
         (args.model / "prior" / "training.json").write_text(json.dumps(report, indent=2) + "\n")
     except OSError as error:
-        raise SystemExit(
-            f"The prior could not be saved to {args.model}: {error}. Make room, and train again."
-        ) from None
+        raise SystemExit(str(error)) from error
     print(
         f"Kept step {best['step']}, with the lowest loss on {report['num_clips']} validation clips "
         f"({best['validation_loss']:.3f}). Distance to the nearest training clip, median: drawn clips "

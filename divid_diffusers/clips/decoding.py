@@ -2,10 +2,9 @@
 Frames out of video files: of the stream that is the video, as the container says they are shown, none of them damaged
 as far as the decoder tells.
 
-Not all damage can be told. Of 30 files each with 30 bytes overwritten, 27 in VP9, 4 and 5 in H.264 (Matroska, mp4), 3
-in HEVC, 2 in AV1 and 1 in Motion JPEG, none in MPEG-2 and MPEG-4, were read with other or fewer pictures and without a
-word: what such bits decode to is as legal as what was meant. FFmpeg's log tells of half of those in VP9, and of all 28
-of 30 in FFV1, whose frames have checksums; it is one for the whole process, and no frame bears a mark of it.
+Not all damage can be told: what changed bits decode to may be as legal as what was meant, which is so of most damage
+in VP9 and of some in H.264, HEVC and AV1. Of FFV1, whose frames have checksums, FFmpeg's log tells; it is one for the
+whole process, and no frame bears a mark of it.
 """
 
 import contextlib

@@ -53,25 +53,29 @@ def add_component(folder: str | os.PathLike, name: str, part: torch.nn.Module) -
 
     Raises:
         ValueError: a folder without `model_index.json`.
+        OSError: in a sentence, where there is no room; `model_index.json` is then as it was.
     """
     index = os.path.join(os.path.expanduser(folder), "model_index.json")
     if not os.path.isfile(index):
         raise ValueError(f"{folder} has no model_index.json to add {name} to: give the folder of a checkpoint.")
     target = os.path.join(os.path.dirname(index), name)
-    with tempfile.TemporaryDirectory(prefix=".saving-", dir=os.path.dirname(index)) as scratch:
-        part.save_pretrained(scratch)
-        os.makedirs(target, exist_ok=True)
-        for file in os.listdir(scratch):
-            _clean(os.path.join(scratch, file), like=index)
-            os.replace(os.path.join(scratch, file), os.path.join(target, file))
-        with open(index) as opened:
-            config = json.load(opened)
-        config[name] = [components.__name__.partition(".")[0], type(part).__name__]
-        written = os.path.join(scratch, "model_index.json")
-        with open(written, "w") as opened:
-            opened.write(json.dumps(config, indent=2, sort_keys=True) + "\n")
-        shutil.copymode(index, written)
-        os.replace(written, index)
+    try:
+        with tempfile.TemporaryDirectory(prefix=".saving-", dir=os.path.dirname(index)) as scratch:
+            part.save_pretrained(scratch)
+            os.makedirs(target, exist_ok=True)
+            for file in os.listdir(scratch):
+                _clean(os.path.join(scratch, file), like=index)
+                os.replace(os.path.join(scratch, file), os.path.join(target, file))
+            with open(index) as opened:
+                config = json.load(opened)
+            config[name] = [components.__name__.partition(".")[0], type(part).__name__]
+            written = os.path.join(scratch, "model_index.json")
+            with open(written, "w") as opened:
+                opened.write(json.dumps(config, indent=2, sort_keys=True) + "\n")
+            shutil.copymode(index, written)
+            os.replace(written, index)
+    except (OSError, SafetensorError) as error:  # a full disk is the latter
+        raise OSError(f"{name} was not added to {folder}: {error}. Make room, and add it again.") from error
 
 
 class WholeSavingMixin:

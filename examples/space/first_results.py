@@ -5,12 +5,11 @@ import time
 
 import decoding
 import scratch
-from endpoints import ENDPOINTS, PACE, Job, work
+from endpoints import ENDPOINTS, MAX_GRID, PACE, Job, work
 from inputs import EXAMPLES
 
 
 FRAMES = 16  # as "Advanced" has it
-MAX_MADE_UP = 4
 BUDGET_SECONDS = 60.0  # for all of them: what a slow machine does not make in time is left out
 
 
@@ -23,7 +22,7 @@ def first_inputs() -> dict[str, list]:
         "animate": [three.image, five.clip],
         "interpolate": [one.clip, four.clip, "identity", 0.5],
         "edit": [four.clip, *[0.0] * len(decoding.SLIDERS)],
-        "make_up": [one.clip, None, MAX_MADE_UP],
+        "make_up": [one.clip, None, MAX_GRID],
         "what_goes_where": [one.clip, two.clip],
         "swap_grid": [[one.clip, two.clip], [three.clip, four.clip]],
     }

@@ -6,6 +6,7 @@ import shutil
 import pytest
 import torch
 import train_prior
+from safetensors import SafetensorError
 from tiny import seeded, tiny_pipeline
 
 from divid_diffusers import DiViDPipeline, DiViDTokenPrior, DiViDTokens
@@ -63,6 +64,21 @@ def test_what_cannot_be_trained_is_refused_and_nothing_is_changed(checkpoint, tm
     with pytest.raises(SystemExit, match="not finite|never finite"):
         train(checkpoint, monkeypatch)
     assert not (checkpoint / "prior").exists()
+
+
+def test_a_full_disk_is_a_sentence_and_leaves_the_checkpoint_as_it_was(checkpoint, tmp_path, monkeypatch):
+    folder = tmp_path / "model"
+    shutil.copytree(checkpoint, folder)
+    index = (folder / "model_index.json").read_bytes()
+
+    def full(*arguments, **options):
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(DiViDTokenPrior, "save_pretrained", full)
+    with pytest.raises(SystemExit, match="prior was not added to .*No space left on device.*Make room"):
+        train(folder, monkeypatch)
+    assert (folder / "model_index.json").read_bytes() == index
+    assert not list(folder.glob(".saving-*")) and not list(folder.glob("prior"))
 
 
 def test_draws_are_of_every_kind():
