@@ -1,14 +1,18 @@
 """Which clips are measured, and which are the same."""
 
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import preparation
 import pytest
 import torch
+from accelerate import PartialState
 from split import hold_out_validation
 from stand_in import figures_without_a_model, run
-from trainer.clips import fingerprint
+from trainer.card import dataset_name, is_local
+from trainer.clips import fingerprint, open_clips
+from trainer.flags import shown
 
 from divid_diffusers.data.prepared import load_clips, load_training_clips
 from divid_diffusers.data.sampling import draw_clips
@@ -89,6 +93,40 @@ def test_a_set_from_before_and_the_same_set_prepared_now_hold_out_the_same_clips
 def test_a_few_clips_are_all_trained_on_and_shown(tmp_path):
     train, validation, sentence = load_training_clips(str(prepared(tmp_path / "set")))
     assert validation is train and len(train) == 4 and "of 4 training clips none can be spared" in sentence
+
+
+@pytest.fixture
+def logging():
+    """Accelerate's logger wants a state."""
+    PartialState()
+
+
+@pytest.mark.usefixtures("logging")
+def test_joined_sets_are_one_of_which_every_clip_is_seen(tmp_path):
+    one, two = prepared(tmp_path / "one"), prepared(tmp_path / "two", brightness=10)
+    args = SimpleNamespace(dataset=f"{one}+{two}")
+    train, validation, shape = open_clips(args)
+    assert len(train) == len(validation) == 8 and shape == (3, 8)
+    assert {int(clip["frames"].max()) for clip in train} == {9, 10}
+    parts = [fingerprint(load_clips(str(each), "train")) for each in (one, two)]
+    assert fingerprint(train) == " + ".join(parts)
+    assert dataset_name(args) == "one+two" and is_local(args)
+    assert shown("dataset", args.dataset) == "one+two" and shown("dataset", f"puppets+{one}") == "puppets+one"
+
+
+@pytest.mark.usefixtures("logging")
+def test_a_folder_with_a_plus_in_its_name_is_one_set(tmp_path):
+    args = SimpleNamespace(dataset=str(prepared(tmp_path / "a+b")))
+    assert len(open_clips(args)[0]) == 4 and dataset_name(args) == "a+b" and shown("dataset", args.dataset) == "a+b"
+
+
+@pytest.mark.usefixtures("logging")
+def test_sets_of_other_frames_are_not_joined(tmp_path):
+    args = SimpleNamespace(
+        dataset=f"puppets+{prepared(tmp_path / 'one')}", num_frames=3, num_puppets=2, num_validation_clips=1
+    )
+    with pytest.raises(SystemExit, match=r"joins sets whose frames differ .*puppets \(3, 64\), .*one \(3, 8\)"):
+        open_clips(args)
 
 
 def test_training_is_told_what_it_validates_on(tmp_path, monkeypatch, caplog):

@@ -30,6 +30,7 @@ def test_clips_people_model_time_and_pictures_are_told(tmp_path, monkeypatch, ca
     ("flags", "line"),
     [
         ({}, "Learns from 7 drawn clips, each of another person."),
+        ({"dataset": "puppets+puppets-mid"}, "Learns from 7 drawn clips, each of another person. And from 7 drawn"),
         ({"max_train_minutes": 0.001, "max_train_steps": None}, "Takes 0.001 min."),
         ({"max_train_minutes": 3, "max_train_steps": 1}, "Takes 3 min, or 1 steps if these are over before."),
         ({"validation_steps": None}, "first after 60 s, then ever rarer."),

@@ -7,6 +7,8 @@ from huggingface_hub import ModelCard, ModelCardData
 
 from divid_diffusers.data.puppets import SETS
 
+from .clips import set_names
+
 
 DRAWN = "Puppets (drawn by `divid_diffusers.data.puppets`)"
 TEXT = """---
@@ -96,7 +98,7 @@ def run_facts(args, progress, processes: int, figures: dict[str, float]) -> dict
     clips = measured.get("clips", 0)
     return {
         "name": args.hub_model_id or Path(args.output_dir).resolve().name,
-        "source": DRAWN if args.dataset in SETS else f"`{dataset_name(args)}`",
+        "source": " and ".join(DRAWN if name in SETS else f"`{public(name)}`" for name in set_names(args.dataset)),
         "dataset": dataset_name(args),
         "steps": str(progress.step),
         "batch": str(args.train_batch_size * args.gradient_accumulation_steps * processes),
@@ -116,12 +118,16 @@ def device_name() -> str:
 
 
 def is_local(args) -> bool:
-    return args.dataset in SETS or Path(args.dataset).exists()
+    return any(name in SETS or Path(name).exists() for name in set_names(args.dataset))
 
 
 def dataset_name(args) -> str:
+    return "+".join(public(name) for name in set_names(args.dataset))
+
+
+def public(name: str) -> str:
     """Of a folder its name, and not where it lies on this machine; of a set on the Hub all of it."""
-    return Path(args.dataset).resolve().name if Path(args.dataset).exists() else args.dataset
+    return Path(name).resolve().name if Path(name).exists() else name
 
 
 def card_metadata(method: str, args, facts: dict[str, str]) -> ModelCardData:

@@ -1,9 +1,11 @@
 """The clips of a training run, from `--dataset` to the models' range."""
 
 import hashlib
+from pathlib import Path
 
 import torch
 from accelerate.logging import get_logger
+from torch.utils.data import ConcatDataset
 
 from divid_diffusers.data.held_out import PUPPETS_SEED
 from divid_diffusers.data.pairing import Partners
@@ -16,18 +18,36 @@ logger = get_logger(__name__)
 
 
 def open_clips(args):
-    """Training and validation clips, and the (channels, size) of their frames. No run sees a test clip."""
-    if args.dataset in SETS:
-        options = SETS[args.dataset] | {"num_frames": args.num_frames}
+    """
+    Training and validation clips, and the (channels, size) of their frames. No run sees a test clip. Sets joined by
+    `+`, as in `datasets`, are one: each clip of each is as likely as any other.
+    """
+    opened = [open_set(name, args) for name in set_names(args.dataset)]
+    train, held_out, shapes = zip(*opened)
+    if len(set(shapes)) > 1:
+        shown = ", ".join(f"{name} {shape}" for name, shape in zip(set_names(args.dataset), shapes))
+        raise SystemExit(f"--dataset joins sets whose frames differ in (channels, size): {shown}. Prepare them alike.")
+    if len(opened) == 1:
+        return opened[0]
+    return ConcatDataset(train), ConcatDataset(held_out), shapes[0]
+
+
+def set_names(dataset: str) -> list[str]:
+    return [dataset] if Path(dataset).exists() else dataset.split("+")
+
+
+def open_set(name: str, args):
+    if name in SETS:
+        options = SETS[name] | {"num_frames": args.num_frames}
         held_out = Puppets(args.num_validation_clips, PUPPETS_SEED, **options)
         return Puppets(args.num_puppets, **options), held_out, (3, held_out.size)
     try:
-        train, held_out, sentence = load_training_clips(args.dataset)
+        train, held_out, sentence = load_training_clips(name)
     except ValueError as error:
         raise SystemExit(f"--dataset: {error}") from error
     height, width, channels = train.shape
     if height != width:
-        raise SystemExit(f"The frames of {args.dataset} are {height}x{width}: the models take square ones.")
+        raise SystemExit(f"The frames of {name} are {height}x{width}: the models take square ones.")
     if sentence:
         logger.warning(sentence)
     return train, held_out, (channels, height)
@@ -55,6 +75,8 @@ def to_model_range(frames: torch.Tensor) -> torch.Tensor:
 
 def fingerprint(clips) -> str:
     """The same for the same clips, wherever they lie: of all labels and names, and of the pixels of a few."""
+    if isinstance(clips, ConcatDataset):
+        return " + ".join(fingerprint(each) for each in clips.datasets)
     if isinstance(clips, Puppets):
         kinds = {"start": clips.start, "varied_camera": clips.varied_camera}
         return " ".join(["puppets", *(f"{name}={kind}" for name, kind in kinds.items() if kind)])

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from accelerate import Accelerator
 from torch import nn
+from torch.utils.data import ConcatDataset
 
 from divid_diffusers.data.allowance import what_it_allows
 from divid_diffusers.data.puppets import Puppets
@@ -17,20 +18,24 @@ PRECISIONS = {"no": "float32"}
 
 
 def first_lines(accelerator: Accelerator, module: nn.Module, train_clips, held_out_clips, args) -> list[str]:
-    if isinstance(train_clips, Puppets):
-        clips = f"{len(train_clips):,} drawn clips, each of another person."
-    else:
-        clips = what_it_allows(len(train_clips), num_people(train_clips))
     parameters = sum(each.numel() for each in module.parameters()) / 1e6
     precision = PRECISIONS.get(accelerator.mixed_precision, accelerator.mixed_precision)
     batch = args.train_batch_size * args.gradient_accumulation_steps * accelerator.num_processes
     processes = "" if accelerator.num_processes == 1 else f", {accelerator.num_processes} processes"
     return [
-        f"Learns from {clips}",
+        f"Learns from {learns_from(train_clips)}",
         f"Trains {parameters:.2f} M parameters on {device_name()} in {precision}{processes}; {batch} clips a step.",
         time(args),
         pictures(args, held_out_clips),
     ]
+
+
+def learns_from(clips) -> str:
+    if isinstance(clips, ConcatDataset):
+        return " And from ".join(learns_from(each) for each in clips.datasets)
+    if isinstance(clips, Puppets):
+        return f"{len(clips):,} drawn clips, each of another person."
+    return what_it_allows(len(clips), num_people(clips))
 
 
 def num_people(clips) -> int | None:

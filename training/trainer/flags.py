@@ -38,8 +38,9 @@ def add_data_flags(parser: argparse.ArgumentParser) -> None:
     data.add_argument(
         "--dataset",
         default="puppets",
-        help="puppets, or puppets-mid, which open in the middle of a movement: both are drawn as they are needed; or "
-        "a folder that training/prepare/*.py wrote; or such a set on the Hub.",
+        help="puppets; puppets-mid, which open in the middle of a movement; puppets-varied, which are also framed by "
+        "anybody: all drawn as they are needed; or a folder that training/prepare/*.py wrote; or such a set on the "
+        "Hub. a+b joins two.",
     )
     data.add_argument("--num_puppets", type=int, default=10_000, help="Puppet clips in an epoch.")
     data.add_argument("--num_frames", type=int, default=10, help="Frames per clip, in time order.")
@@ -184,6 +185,8 @@ def flags_of(args: argparse.Namespace) -> dict:
 
 def shown(name: str, value):
     """The value as others may see it: of a path on this machine, the name only."""
+    if name == "dataset" and "+" in value and not Path(value).exists():
+        return "+".join(shown(name, each) for each in value.split("+"))
     if name in PATHS and isinstance(value, str) and (Path(value).is_absolute() or value[:1] == "~" or ".." in value):
         return Path(value).name
     return value
