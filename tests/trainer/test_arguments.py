@@ -4,10 +4,13 @@ import argparse
 import ast
 from pathlib import Path
 
+import numpy as np
+import preparation
 import pytest
 import train_baseline
 import train_judge
 import yaml
+from trainer.base import BASE, base
 from trainer.checks import RULES
 from trainer.flags import flags_shown
 
@@ -251,6 +254,58 @@ def test_what_may_change_does_and_checks_know_what_the_checkpoint_decides(pretra
 )
 def test_what_the_weights_are_not_made_for_is_refused_by_name(pretrained, flags, capsys):
     assert flags.split()[0].replace("--no-", "--") in refusal([*pretrained, *flags.split()], capsys)
+
+
+# --- what own clips start from --------------------------------------------------------------------------------------
+
+
+def prepared(folder, shape):
+    clips = [preparation.Clip(f"c{i}", "drawn", ("train", "test")[i % 2], {}) for i in range(2)]
+    plan = preparation.Plan(clips, lambda clip: np.zeros((2, *shape), np.uint8), shape, {}, "every second")
+    preparation.prepare(plan, folder)
+    return ["--dataset", str(folder)]
+
+
+@pytest.fixture(scope="module")
+def own_clips(tmp_path_factory):
+    return prepared(tmp_path_factory.mktemp("own") / "clips", (64, 64, 3))
+
+
+def test_own_clips_start_from_the_base_and_take_what_it_decides(own_clips):
+    args = parse_args(own_clips)
+    assert Path(args.pretrained_model_name_or_path).resolve() == BASE.resolve()
+    config = yaml.safe_load((BASE / "encoder" / "config.json").read_text())
+    assert (args.pixel_shortcut, args.calibrate_tokens) == (config["pixel_shortcut"], False)
+    assert args.command.count("pretrained") == 0  # the command on a card starts from there by itself
+
+
+@pytest.mark.parametrize("flags", ["--from_scratch", "--preset paper", "--dataset puppets-mid"])
+def test_what_the_base_is_not_for_starts_from_random_weights(own_clips, flags):
+    assert parse_args([*own_clips, *flags.split()]).pretrained_model_name_or_path is None
+
+
+def test_frames_that_the_base_does_not_take_start_from_random_weights(own_clips, tmp_path):
+    grey = prepared(tmp_path / "grey", (64, 64, 1))
+    for dataset in (grey[1], f"{own_clips[1]}+{grey[1]}", f"puppets+{own_clips[1]}"):
+        assert parse_args(["--dataset", dataset]).pretrained_model_name_or_path is None
+
+
+def test_a_checkpoint_that_is_named_is_not_replaced_by_the_base(own_clips, pretrained):
+    assert parse_args([*own_clips, *pretrained]).pretrained_model_name_or_path == pretrained[1]
+    named = [*own_clips, "--from_scratch", *pretrained]  # as by a config that starts from random weights, to go on
+    assert parse_args(named).pretrained_model_name_or_path == pretrained[1]
+
+
+def test_a_run_that_is_resumed_keeps_its_start(own_clips):
+    args = parse_args([*own_clips, "--from_scratch"])
+    args.from_scratch = False  # of a run from before there was a base
+    assert base(args, {}) is not None and base(args, {"pretrained_model_name_or_path": None}) is None
+
+
+def test_what_the_base_is_not_made_for_needs_from_scratch(own_clips, capsys):
+    assert "or give --from_scratch" in refusal([*own_clips, "--static_source", "all"], capsys)
+    args = parse_args([*own_clips, "--static_source", "all", "--from_scratch"])
+    assert args.static_source == "all"
 
 
 def test_no_checkpoint_is_a_sentence(tmp_path, capsys):

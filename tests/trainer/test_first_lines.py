@@ -35,6 +35,7 @@ def test_clips_people_model_time_and_pictures_are_told(tmp_path, monkeypatch, ca
         ({"max_train_minutes": 3, "max_train_steps": 1}, "Takes 3 min, or 1 steps if these are over before."),
         ({"validation_steps": None}, "first after 60 s, then ever rarer."),
         ({}, "Draws no pictures on the way"),
+        ({}, "Starts from random weights."),
     ],
 )
 def test_what_was_given_is_told_as_it_was_given(tmp_path, monkeypatch, caplog, flags, line):

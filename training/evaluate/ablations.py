@@ -100,7 +100,16 @@ def train(flags: str, seed: int, folder: Path, args) -> None:
         return
     run = [
         *("--config", str(args.config), "--dataset", args.dataset, "--max_train_steps", str(args.steps)),
-        *("--seed", str(seed), "--validation_steps", "0", "--report_to", "none", *shlex.split(flags)),
+        *(
+            "--seed",
+            str(seed),
+            "--from_scratch",
+            "--validation_steps",
+            "0",
+            "--report_to",
+            "none",
+            *shlex.split(flags),
+        ),
         *("--output_dir", str(folder), "--resume_from_checkpoint", "latest"),
     ]
     subprocess.run([sys.executable, str(TRAINING / "train_divid.py"), *run], check=True)

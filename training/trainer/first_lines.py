@@ -24,6 +24,7 @@ def first_lines(accelerator: Accelerator, module: nn.Module, train_clips, held_o
     processes = "" if accelerator.num_processes == 1 else f", {accelerator.num_processes} processes"
     return [
         f"Learns from {learns_from(train_clips)}",
+        f"Starts from {getattr(args, 'pretrained_model_name_or_path', None) or 'random weights'}.",
         f"Trains {parameters:.2f} M parameters on {device_name()} in {precision}{processes}; {batch} clips a step.",
         time(args),
         pictures(args, held_out_clips),
