@@ -4,7 +4,7 @@
     scores = score_true_swaps(swaps, static_donors, dynamic_donors, true_clip)["swaps"]
 
 Puppets are rendered. Skeletons of UTD-MHAD are drawn from the recording once more, on the other person. In Sprites
-every character performs every action, so that the true clip is in the set.
+every character performs every action, so that the true clip is in the set. Rendered people are rendered.
 """
 
 import functools
@@ -24,6 +24,7 @@ from ..data.mhad import Recording
 from ..data.mhad_skeleton import read_skeleton, retarget
 from ..data.puppets import MOTIONS, Appearance, Puppets, draw, render
 from ..data.sampling import sample_frame_indices
+from .people_truth import PEOPLE_LABELS, PeopleTruth
 from .reconstruction import motion_error, perceptual_distance, psnr, ssim
 from .statistics import mean_interval
 from .swap_test import share
@@ -45,7 +46,8 @@ class TrueClips(Protocol):
 
     Called with a static and a dynamic donor: the true clip `(N, C, H, W)` in [0, 1], for any two donors; for the same
     clip twice it is that clip. `other_motions`: a dynamic donor for each other action, as near to the given one as the
-    set has it.
+    set has it. `most_others`, where there is one: of the other people too, a swap is compared with so many.
+    `tolerance`, where there is one: how far a clip of the set may be from its true clip, in the mean.
     """
 
     def __call__(self, static_donor: dict, dynamic_donor: dict) -> torch.Tensor: ...
@@ -76,7 +78,7 @@ def score_true_swaps(
         as [share, low, high] with a 95 % Wilson interval:
 
         - `identity_kept`: swaps nearer (mean squared error) to the true clip than to that of any other person among
-          the static donors, or None where there is one person;
+          the static donors, or of some others where the set says how many; None where there is one person;
         - `static_donor_shown`: swaps nearer to the static donor's own clip than to the true one, of those whose donors
           perform different actions; None where none do. A token that tells both who and what, as the first frame may,
           shows here;
@@ -111,7 +113,7 @@ def score_true_swaps(
         shown = torch.stack([swap, *(cut(donor["frames"], len(truth)) for donor in (static, dynamic))])
         for name, measure in measures.items():
             values[name].append(measure(truth.expand_as(shown), shown).tolist())
-        others = (true_clip(person, dynamic) for name, person in people.items() if name != static["identity"])
+        others = (true_clip(person, dynamic) for person in other_people(people, static, true_clip))
         identity_kept.append(nearest(shown, truth, others))
         own = nearest(shown, shown[1], [truth]) if static["action"] != dynamic["action"] else None
         static_donor_shown.append(own)
@@ -134,6 +136,13 @@ def score_true_swaps(
         return result
 
     return {name: scores(column) for column, name in enumerate(SHOWN)}
+
+
+def other_people(people: dict[int, dict], static_donor: dict, true_clip: TrueClips) -> list[dict]:
+    """Those that come after the donor's person, and then the first: as many as the set has compared."""
+    names = list(people)
+    own = names.index(static_donor["identity"])
+    return [people[name] for name in names[own + 1 :] + names[:own]][: getattr(true_clip, "most_others", None)]
 
 
 def nearest(shown: torch.Tensor, truth: torch.Tensor, others) -> list[bool] | None:
@@ -174,14 +183,17 @@ def true_clips(clips: "Puppets | PreparedClips", num_frames: int, recordings: st
         truth = SkeletonTruth(clips, recordings, num_frames)
     elif labels >= SPRITES_LABELS:
         truth = SpritesTruth(clips, num_frames)
+    elif labels >= PEOPLE_LABELS:
+        truth = PeopleTruth(clips, num_frames)
     else:
         raise ValueError(
             "This set cannot give the true clip of any pair, only of what was recorded: Puppets, skeletons of "
-            "UTD-MHAD "
-            "(prepare/mhad.py --modality skeleton) and Sprites (prepare/sprites.py) can."
+            "UTD-MHAD (prepare/mhad.py --modality skeleton), Sprites (prepare/sprites.py) and rendered people "
+            "(prepare/people.py) can."
         )
     clip = clips[0]
-    if not torch.equal(truth(clip, clip), cut(clip["frames"], num_frames)):
+    drawn, own = truth(clip, clip), cut(clip["frames"], num_frames)
+    if drawn.shape != own.shape or (drawn - own).abs().mean() > getattr(truth, "tolerance", 0):
         raise ValueError(
             f"{clip['clip_id']} of the set is not what would be drawn now: it was prepared from other recordings or "
             "by another "

@@ -274,7 +274,7 @@ def test_a_set_of_real_clips_has_no_truth(tmp_path):
     prepare(
         Plan(clips, draw_sprite, (16, 16, 3), {"identity": ["0"], "action": ["down", "both"]}, "-"), tmp_path / "set"
     )
-    with pytest.raises(ValueError, match="Puppets, skeletons of UTD-MHAD .* and Sprites .* can"):
+    with pytest.raises(ValueError, match="Puppets, skeletons of UTD-MHAD .*, Sprites .* and rendered people .* can"):
         true_clips(load_clips(str(tmp_path / "set"), "test"), FRAMES)
 
 
