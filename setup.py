@@ -9,7 +9,7 @@ extras = {
     "data": ["datasets>=4.0", "opencv-python-headless>=4.8.0.76,<5", "pyarrow>=18.0", "scipy>=1.13", "tqdm>=4.67"],
     "training": ["datasets>=4.0", "pyarrow>=18.0", "pyyaml>=6.0.1", "tensorboard>=2.18", "tqdm>=4.67"],
     "eval": ["matplotlib>=3.9", "scikit-learn>=1.5", "scipy>=1.13", "transformers>=5.0"],
-    "people": ["anny>=0.6.2,<0.7", "moderngl>=5.13"],
+    "people": ["anny>=0.6.2,<0.7", "datasets>=4.0", "moderngl>=5.13", "pyarrow>=18.0", "tqdm>=4.67"],
     "test": [
         "pytest>=8.0",
         "pytest-timeout>=2.3.1",

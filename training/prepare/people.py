@@ -8,7 +8,7 @@ eight emotions, speech, blinks, nods, ...), at one of three levels, with a motio
 result with datasets.load_from_disk; a clip's id says how it was rendered: p12-happy-3-345 is person 12, happy, level
 3, motion seed 345, and divid_diffusers.data.people.express gives its facial actions, pose and gaze.
 
-Needs the extra `people` (pip install -e ".[people,data]") and OpenGL, which Mesa gives without a screen or a GPU.
+Needs the extra `people` (pip install -e ".[people]") and OpenGL, which Mesa gives without a screen or a GPU.
 """
 
 import functools
