@@ -174,13 +174,14 @@ def encode(pipe: DiViDPipeline, args) -> None:
 
 def info(pipe: DiViDPipeline, args) -> None:
     encoder, unet = pipe.encoder.config, pipe.unet.config
-    kind = "grey" if encoder.in_channels == 1 else "RGB"
+    channels, size = pipe.frame_shape
     for name, value in {
         "model": args.model,
-        "frames": f"{encoder.sample_size} x {encoder.sample_size}, {kind}",
+        "frames": f"{size} x {size}, {'grey' if channels == 1 else 'RGB'}",
         "tokens": f"static {encoder.static_dim}, dynamic {encoder.dynamic_dim} per frame",
         "parameters": f"encoder {pipe.encoder.num_parameters() / 1e6:.2f} M, unet "
         f"{pipe.unet.num_parameters() / 1e6:.2f} M",
+        "autoencoder": autoencoder_in_words(pipe),
         "prior": "none" if pipe.prior is None else f"makes up clips of up to {pipe.prior.config.max_frames} frames",
         "prediction": unet.prediction_type,
         "sampler": f"{type(pipe.scheduler).__name__}, {pipe.config.num_inference_steps} steps",
@@ -188,6 +189,14 @@ def info(pipe: DiViDPipeline, args) -> None:
         "guidance": "yes" if unet.static_dropout or unet.dynamic_dropout else "not trained for it",
     }.items():
         print(f"{name:11} {value}")
+
+
+def autoencoder_in_words(pipe: DiViDPipeline) -> str:
+    if pipe.vae is None:
+        return "none"
+    channels, side = pipe.encoder.config.in_channels, pipe.encoder.config.sample_size
+    millions = pipe.vae.num_parameters() / 1e6
+    return f"{type(pipe.vae).__name__}, {millions:.2f} M, {channels} channels of {side} x {side}"
 
 
 def directions_in_words(directions: TokenDirections | None) -> str:

@@ -37,8 +37,8 @@ if args.dataset:
     from divid_diffusers.data.prepared import load_clips  # needs the extra `data`
 
     clip = draw_clips(load_clips(args.dataset, "test"), 1, args.seed)[0]["frames"]
-config = pipe.encoder.config
-frames = pipe.clip_processor.preprocess(clip, size=config.sample_size, num_channels=config.in_channels)[0] / 2 + 0.5
+channels, size = pipe.frame_shape
+frames = pipe.clip_processor.preprocess(clip, size=size, num_channels=channels)[0] / 2 + 0.5
 given = frames[sample_frame_indices(len(frames), min(pipe.prior.config.max_frames, len(frames)))]
 generator = torch.Generator().manual_seed(args.seed)
 options = {"num_clips": args.num_clips, "num_frames": len(given), "generator": generator, "output_type": "pt"}

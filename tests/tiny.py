@@ -5,6 +5,7 @@ import zipfile
 
 import numpy as np
 import torch
+from diffusers import AsymmetricAutoencoderKL, AutoencoderKL, AutoencoderTiny, VQModel
 
 from divid_diffusers import (
     DiViDPipeline,
@@ -78,10 +79,46 @@ def tiny_prior(encoder, **overrides):
     return DiViDTokenPrior(**(options | {"encoder_signature": encoder_signature(encoder)} | overrides)).eval()
 
 
-def random_clips(batch=2, frames=3, channels=3, seed=0):
+DOWN, UP = ("DownEncoderBlock2D",) * 2, ("UpDecoderBlock2D",) * 2
+KL = {"down_block_types": DOWN, "up_block_types": UP, "latent_channels": 4, "norm_num_groups": 4}
+AUTOENCODERS = {
+    "AutoencoderKL": lambda **kw: AutoencoderKL(**KL | {"block_out_channels": (8, 8)} | kw),
+    "AutoencoderTiny": lambda **kw: AutoencoderTiny(
+        **{
+            "encoder_block_out_channels": (8, 8),
+            "decoder_block_out_channels": (8, 8),
+            "num_encoder_blocks": (1, 1),
+            "num_decoder_blocks": (1, 1),
+        }
+        | kw
+    ),
+    "AsymmetricAutoencoderKL": lambda **kw: AsymmetricAutoencoderKL(
+        **KL | {"down_block_out_channels": (8, 8), "up_block_out_channels": (8, 16)} | kw
+    ),
+    "VQModel": lambda **kw: VQModel(**KL | {"block_out_channels": (8, 8), "num_vq_embeddings": 32} | kw),
+}
+
+
+def tiny_vae(kind="AutoencoderTiny", **overrides):
+    """Latents of 4 channels, half as large as a frame."""
+    torch.manual_seed(0)
+    return AUTOENCODERS[kind](**overrides).eval().requires_grad_(False)
+
+
+def latent_pipeline(vae=None, num_inference_steps=3, **options):
+    """On latents of `SIZE`, so for frames of twice that."""
+    vae = tiny_vae() if vae is None else vae
+    unet = tiny_unet(in_channels=4, out_channels=4)
+    scheduler = SharedNoiseDDPMScheduler(clip_sample=False)
+    pipe = DiViDPipeline(tiny_encoder(in_channels=4), unet, scheduler, num_inference_steps, vae=vae, **options)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def random_clips(batch=2, frames=3, channels=3, seed=0, size=SIZE):
     """`(B, N, C, H, W)` in [-1, 1]; every pixel another value, so that any mix-up shows."""
     generator = torch.Generator().manual_seed(seed)
-    return torch.rand(batch, frames, channels, SIZE, SIZE, generator=generator) * 2 - 1
+    return torch.rand(batch, frames, channels, size, size, generator=generator) * 2 - 1
 
 
 def random_tokens(batch=2, frames=3, seed=0):

@@ -17,7 +17,7 @@ import torch
 from diffusers.training_utils import EMAModel
 from tqdm.auto import tqdm
 from trainer.checkpoints import all_finite
-from trainer.clips import open_clips, to_model_range
+from trainer.clips import open_clips
 
 from divid_diffusers import DiViDPipeline, DiViDTokenPrior, DiViDTokens
 from divid_diffusers.data.puppets import SETS
@@ -49,7 +49,7 @@ def parse_args(argv=None):
 
 @torch.no_grad()
 def encoded(pipe: DiViDPipeline, batches) -> DiViDTokens:
-    tokens = [pipe.encoder(to_model_range(batch)) for batch in batches]
+    tokens = [pipe.encode(batch) for batch in batches]
     return DiViDTokens(
         static=torch.cat([each.static for each in tokens]), dynamic=torch.cat([each.dynamic for each in tokens])
     )
@@ -59,9 +59,10 @@ def tokens_of(pipe: DiViDPipeline, args) -> tuple[DiViDTokens, DiViDTokens, DiVi
     """Of training clips by random frames, of the same by evenly spaced ones, of validation clips."""
     sets = SimpleNamespace(**vars(args), num_validation_clips=200)
     train, validation, shape = open_clips(sets)
-    own = (pipe.encoder.config.in_channels, pipe.encoder.config.sample_size)
-    if shape != own:
-        raise SystemExit(f"{args.model} takes frames of (channels, size) {own}, and {args.dataset} has {shape}.")
+    if shape != pipe.frame_shape:
+        raise SystemExit(
+            f"{args.model} takes frames of (channels, size) {pipe.frame_shape}, and {args.dataset} has {shape}."
+        )
     sampled = SampledClips(train, args.num_frames, args.seed)
     number = len(train) * args.samplings
 

@@ -119,11 +119,8 @@ def _loss(unet, frames, noise, t: int, abar: torch.Tensor, static, dynamic) -> t
 
 
 def _frames(pipe, clips) -> torch.Tensor:
-    """Clips as the networks take them, `(B, N, C, H, W)` in [-1, 1]."""
-    config = pipe.encoder.config
-    frames = pipe.clip_processor.preprocess(
-        clips, size=config.sample_size, num_channels=config.in_channels, device=pipe._execution_device
-    )
+    """Clips as the networks take them, `(B, N, C, H, W)`."""
+    frames = pipe.prepare_frames(clips)
     if len(frames) < 2:
         raise ValueError("The tokens must come from another clip, but only one clip was passed: pass at least two.")
     if len({len(clip) for clip in frames}) > 1:

@@ -106,7 +106,7 @@ def routing_maps(
     for calls in gates.values():
         weight = join_pieces(calls, pieces)
         by_resolution.setdefault(weight.shape[-1], []).append(weight)
-    size = pipe.unet.config.sample_size
+    _, size = pipe.frame_shape
     return output, {
         side: F.interpolate(torch.stack(layers).mean(dim=0), size=(size, size), mode="nearest")
         for side, layers in sorted(by_resolution.items(), reverse=True)

@@ -18,13 +18,18 @@ def check_part(name: str, part: torch.nn.Module | None, pipeline: str) -> None:
         )
 
 
-def check_scheduler(scheduler, unet: torch.nn.Module | None) -> None:
+def check_scheduler(scheduler, unet: torch.nn.Module | None, on_latents: bool = False) -> None:
     kind, used = type(scheduler), scheduler.config.get("prediction_type", "epsilon")
     trained = used if unet is None else unet.config.prediction_type
     if trained != used:
         raise ValueError(
             f"The UNet predicts {trained!r} but the scheduler reads its output as {used!r}: make the scheduler with "
             f"`{kind.__name__}.from_config(pipe.scheduler.config)` of this checkpoint."
+        )
+    if on_latents and scheduler.config.get("clip_sample"):
+        raise ValueError(
+            f"{kind.__name__} clips what the UNet says to [-1, 1], and latents go beyond: make it with "
+            f"`{kind.__name__}.from_config(pipe.scheduler.config, clip_sample=False)`."
         )
     # One that is not of diffusers is its author's business.
     if kind.__module__.startswith("diffusers.") and not {base.__name__ for base in kind.__mro__} & set(SCHEDULERS):

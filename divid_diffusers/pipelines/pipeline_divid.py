@@ -31,12 +31,13 @@ from .input_checks import (
     check_steps,
     check_tokens,
 )
+from .latents import Autoencoder, LatentsMixin, check_vae, scale_factor
 from .pipeline_output import DiViDPipelineOutput
 from .saving import WholeSavingMixin
 from .token_batches import encode_clips, pair_tokens, to_output
 
 
-class DiViDPipeline(WholeSavingMixin, GenerationMixin, DiffusionPipeline):
+class DiViDPipeline(WholeSavingMixin, GenerationMixin, LatentsMixin, DiffusionPipeline):
     r"""
     Static/dynamic disentanglement of video (DiViD): [`encode`] a clip into one static token (who) and one dynamic
     token per frame (motion), [`reconstruct`] it from them, [`swap`] them between clips, [`interpolate`] them,
@@ -72,10 +73,17 @@ class DiViDPipeline(WholeSavingMixin, GenerationMixin, DiffusionPipeline):
         num_inference_steps (`int`): this checkpoint's default number of denoising steps.
         directions ([`TokenDirections`], *optional*): what [`edit`] moves tokens along.
         prior ([`DiViDTokenPrior`], *optional*): draws tokens of this encoder, for [`generate`].
+        vae ([`AutoencoderKL`], [`AutoencoderTiny`], [`AsymmetricAutoencoderKL`] or [`VQModel`], *optional*): where
+            there is one, `encoder` and `unet` work on its latents, and frames are as many times larger.
+        latents_mean, latents_std (`list[float]`, *optional*): of the training set's latents, per channel, as
+            [`statistics`] measures them; the networks then see them with mean 0 and standard deviation 0.5. Default:
+            the autoencoder's own factors alone.
+        vae_scale_factor (`int`, *optional*): how many times smaller than a frame latents are. Known from `vae`; in the
+            config it says what the networks were trained on, where the autoencoder is left out or replaced.
     """
 
-    model_cpu_offload_seq = "encoder->prior->unet"
-    _optional_components = ["encoder", "unet", "directions", "prior"]
+    model_cpu_offload_seq = "encoder->prior->unet->vae"
+    _optional_components = ["encoder", "unet", "directions", "prior", "vae"]
     _callback_tensor_inputs = ["latents"]
 
     @register_to_config
@@ -87,6 +95,10 @@ class DiViDPipeline(WholeSavingMixin, GenerationMixin, DiffusionPipeline):
         num_inference_steps: int = 50,
         directions: TokenDirections | None = None,
         prior: DiViDTokenPrior | None = None,
+        vae: Autoencoder | None = None,
+        latents_mean: list[float] | None = None,
+        latents_std: list[float] | None = None,
+        vae_scale_factor: int | None = None,
     ):
         super().__init__()
         for name, part in (("encoder", encoder), ("UNet", unet)):
@@ -114,8 +126,12 @@ class DiViDPipeline(WholeSavingMixin, GenerationMixin, DiffusionPipeline):
                     f"The prior draws tokens of another width: `{name}` is {prior.config[name]}, where this model has "
                     f"{tokens[name]}. Train one for it with training/train_prior.py."
                 )
-        self.register_modules(encoder=encoder, unet=unet, scheduler=scheduler, directions=directions, prior=prior)
-        check_scheduler(scheduler, unet)
+        if vae is not None:
+            check_vae(vae, tokens, vae_scale_factor)
+            self.register_to_config(vae_scale_factor=scale_factor(vae))
+        parts = {"encoder": encoder, "unet": unet, "directions": directions, "prior": prior, "vae": vae}
+        self.register_modules(scheduler=scheduler, **parts)
+        self._check_scheduler()
         self.clip_processor = ClipProcessor()
         self._interrupt, self._num_timesteps = False, 0
 
@@ -146,11 +162,14 @@ class DiViDPipeline(WholeSavingMixin, GenerationMixin, DiffusionPipeline):
             [`DiViDTokens`]: `static` `(B, S)`; `dynamic` `(B, N, D)`, or a list of `(N_b, D)` if the lengths differ.
         """
         check_part("encoder", self.encoder, type(self).__name__)
-        check_scheduler(self.scheduler, self.unet)
-        device, dtype = self._execution_device, self.encoder.dtype
-        frames = self.clip_processor.preprocess(
-            clips, size=self.encoder.config.sample_size, num_channels=self.encoder.config.in_channels, device=device
-        )
+        self._check_scheduler()
+        return self._tokens(self.prepare_frames(clips), static_frame)
+
+    def _check_scheduler(self) -> None:
+        check_scheduler(self.scheduler, self.unet, self.config.vae_scale_factor is not None)
+
+    def _tokens(self, frames: list[torch.Tensor], static_frame: int) -> DiViDTokens:
+        dtype = self.encoder.dtype
         return encode_clips(lambda batch: self.encoder(batch, static_frame), [clip.to(dtype) for clip in frames])
 
     def reconstruct(self, clips: Any, static_frame: int = 0, **kwargs) -> DiViDPipelineOutput:
@@ -291,17 +310,13 @@ class DiViDPipeline(WholeSavingMixin, GenerationMixin, DiffusionPipeline):
         """
         check_part("unet", self.unet, type(self).__name__)
         check_steps(num_inference_steps, at_most=self.scheduler.config.num_train_timesteps)
-        tokens = self.encode(clips, static_frame)
+        check_part("encoder", self.encoder, type(self).__name__)
+        self._check_scheduler()
+        frames = self.prepare_frames(clips)
+        tokens = self._tokens(frames, static_frame)
         if isinstance(tokens.dynamic, list):
             raise ValueError("Inversion takes clips of one length: invert clips of different lengths one by one.")
-        frames = torch.stack(
-            self.clip_processor.preprocess(
-                clips,
-                size=self.encoder.config.sample_size,
-                num_channels=self.encoder.config.in_channels,
-                device=self._execution_device,
-            )
-        ).to(self.unet.dtype)
+        frames = torch.stack(frames).to(self.unet.dtype)
         scheduler = DDIMInverseScheduler.from_config(
             self.scheduler.config,
             prediction_type="epsilon",
@@ -391,13 +406,15 @@ class DiViDPipeline(WholeSavingMixin, GenerationMixin, DiffusionPipeline):
         lengths = [len(clip) for clip in dynamic]
         steps = self.config.num_inference_steps if num_inference_steps is None else num_inference_steps
         config = self.unet.config
-        check_scheduler(self.scheduler, self.unet)
+        self._check_scheduler()
         check_tokens(static, dynamic, config)
         check_guidance(static_guidance_scale, dynamic_guidance_scale, config)
         if latents is not None:
             check_latents(latents, lengths, config)
         check_steps(steps)
         check_options(frames_per_batch, output_type, callback_on_step_end_tensor_inputs, self._callback_tensor_inputs)
+        if output_type != "latent":
+            self.check_decodable("gives latents only, with `output_type='latent'`")
         device, dtype = self._execution_device, self.unet.dtype
         channels, size = config.in_channels, config.sample_size
 
@@ -446,7 +463,10 @@ class DiViDPipeline(WholeSavingMixin, GenerationMixin, DiffusionPipeline):
                         on_step_end,
                     )
                 )
-        clips = torch.cat(decoded).split(lengths)
+        frames = torch.cat(decoded)
+        if output_type != "latent":
+            frames = self.decode_frames(frames)
+        clips = frames.split(lengths)
         self.maybe_free_model_hooks()
         frames = to_output(self.clip_processor, clips, output_type)
         return DiViDPipelineOutput(frames=frames) if return_dict else (frames,)

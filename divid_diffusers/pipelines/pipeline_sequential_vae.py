@@ -31,6 +31,11 @@ class SequentialVAEPipeline(WholeSavingMixin, DiffusionPipeline):
         self.register_modules(model=model)
         self.clip_processor = ClipProcessor()
 
+    @property
+    def frame_shape(self) -> tuple[int, int]:
+        """(channels, size) of the frames that the pipeline takes and gives."""
+        return self.model.config.in_channels, self.model.config.sample_size
+
     def encode(self, clips: Any) -> DiViDTokens:
         """
         Tokens of a clip or of a list of clips. Differentiable with respect to tensor input.
@@ -38,10 +43,8 @@ class SequentialVAEPipeline(WholeSavingMixin, DiffusionPipeline):
         Returns:
             [`DiViDTokens`]: `static` `(B, S)`; `dynamic` `(B, N, D)`, or a list of `(N_b, D)` if the lengths differ.
         """
-        config = self.model.config
-        frames = self.clip_processor.preprocess(
-            clips, size=config.sample_size, num_channels=config.in_channels, device=self._execution_device
-        )
+        channels, size = self.frame_shape
+        frames = self.clip_processor.preprocess(clips, size=size, num_channels=channels, device=self._execution_device)
         return encode_clips(self.model.encode, [clip.to(self.model.dtype) for clip in frames])
 
     def reconstruct(self, clips: Any, **kwargs) -> DiViDPipelineOutput:

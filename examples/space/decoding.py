@@ -69,7 +69,7 @@ def load_pipeline() -> tuple[DiViDPipeline, Domain]:
 
 
 PIPE, DOMAIN = load_pipeline()  # at start-up, as ZeroGPU wants it
-SIZE = PIPE.encoder.config.sample_size
+SIZE = PIPE.frame_shape[1]
 DEFAULT_STEPS = min(PIPE.config.num_inference_steps, MAX_STEPS)
 # The scale at 1 is the only one that a checkpoint trained without null tokens takes.
 TAKES_GUIDANCE = {"static": bool(PIPE.unet.config.static_dropout), "dynamic": bool(PIPE.unet.config.dynamic_dropout)}

@@ -109,8 +109,8 @@ def own_snr(pipe: DiViDPipeline, clip: np.ndarray) -> float:
         clip: uint8 `(N, H, W, 3)`, or `(N, H, W, 1)` of a grey set; of more than 8 frames, 8 evenly spaced ones count.
     """
     clip = clip[sample_frame_indices(len(clip), min(len(clip), FRAMES))]
-    config = pipe.encoder.config
-    (truth,) = ClipProcessor().preprocess(clip, config.sample_size, config.in_channels)
+    channels, size = pipe.frame_shape
+    (truth,) = ClipProcessor().preprocess(clip, size, channels)
     generator = torch.Generator().manual_seed(0)
     (decoded,) = pipe.reconstruct(clip, num_inference_steps=STEPS, generator=generator, output_type="pt").frames
     signal = (

@@ -61,7 +61,8 @@ def in_windows(encoder, embeddings: torch.Tensor, window: int) -> torch.Tensor:
 def scores(pipe: DiViDPipeline, clips: torch.Tensor, args: argparse.Namespace) -> dict[str, tuple]:
     """By way of reading d, (motion error, PSNR) `(B,)` each, of clips `(B, N, C, H, W)` in [0, 1]."""
     chosen = sample_frame_indices(clips.shape[1], min(clips.shape[1], args.shown))
-    embeddings = torch.stack([pipe.encoder.encode_frames(clip[None].to(pipe.device) * 2 - 1)[0] for clip in clips])
+    frames = pipe.prepare_frames(clips)
+    embeddings = torch.stack([pipe.encoder.encode_frames(clip[None])[0] for clip in frames])
     static = pipe.encoder.encode_static(embeddings[:, 0])
     read = {
         "whole": pipe.encoder.encode_dynamic(embeddings),

@@ -89,10 +89,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def frame_config(model: PipelineDisentangler):
-    return (getattr(model.pipe, "encoder", None) or model.pipe.model).config
-
-
 def open_sets(args):
     if args.dataset in SETS:
         options = SETS[args.dataset]
@@ -274,8 +270,8 @@ def main(argv: list[str] | None = None) -> None:
             name: load_model(name, path, args.seed, args.num_inference_steps) for name, path in args.models.items()
         }
         for name, model in models.items():
-            config = frame_config(model)
-            has, wants = tuple(bench.clips.shape[2:]), (config.in_channels, config.sample_size, config.sample_size)
+            channels, size = model.pipe.frame_shape
+            has, wants = tuple(bench.clips.shape[2:]), (channels, size, size)
             if has != wants:
                 raise ValueError(
                     f"{name} takes frames of (channels, height, width) {wants}, but {args.dataset} has {has}."
