@@ -9,7 +9,7 @@ import torch
 from media import numbered_frames, write_video
 from PIL import Image
 from safetensors.torch import load_file
-from tiny import tiny_directions, tiny_pipeline, tiny_prior
+from tiny import latent_pipeline, tiny_directions, tiny_pipeline, tiny_prior
 
 from divid_diffusers import DiViDPipeline, cli, load_clip
 from divid_diffusers.clips import reading as clip_reading
@@ -17,10 +17,11 @@ from divid_diffusers.clips import reading as clip_reading
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A model that takes guidance and has directions and a prior, two clips of 4 frames and one of 6, an image."""
+    """A model with guidance, directions and a prior, one on latents, two clips of 4 frames, one of 6, an image."""
     folder = tmp_path_factory.mktemp("cli")
     pipe = tiny_pipeline(static_dropout=0.1, dynamic_dropout=0.1)
     pipe.save_pretrained(folder / "without")
+    latent_pipeline().save_pretrained(folder / "latents")
     pipe.register_modules(directions=tiny_directions(pipe.encoder), prior=tiny_prior(pipe.encoder))
     pipe.save_pretrained(folder / "model")
     for name, count in (("a.mp4", 4), ("b.mp4", 4), ("long.mp4", 6)):
@@ -68,6 +69,18 @@ def test_a_swap_is_that_of_the_pipeline_with_the_same_seed(place):
     ]
     expected = np.concatenate([np.asarray(frame) for frame in frames], axis=1)
     assert np.array_equal(np.asarray(Image.open("out.png")), expected)
+
+
+def test_a_model_on_latents_writes_frames_and_says_whose_latents(place, capsys):
+    assert divid(place, "swap {place}/a.mp4 {place}/long.mp4 -o out.gif --model {place}/latents") == 0
+    with Image.open("out.gif") as gif:
+        assert gif.size == (32, 32) and gif.n_frames == 6
+    assert divid(place, "encode {place}/a.mp4 -o tokens.npz --model {place}/latents") == 0
+    assert divid(place, "info --model {place}/latents") == 0
+    printed = capsys.readouterr().out
+    assert "frames      32 x 32, RGB\n" in printed
+    assert "autoencoder AutoencoderTiny, 0.01 M, 4 channels of 16 x 16\n" in printed
+    assert divid(place, "info") == 0 and "autoencoder none\n" in capsys.readouterr().out
 
 
 def test_an_edit_is_that_of_the_pipeline(place):

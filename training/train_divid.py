@@ -10,10 +10,12 @@ from trainer import loop
 from trainer.arguments import parse_args
 from trainer.card import write_model_card
 from trainer.clips import open_clips, some_clips
+from trainer.on_latents import Latents, cached_latents, load_vae, measured_latents
 from trainer.recipe import BatchPosition
 from trainer.start import start
 
 from divid_diffusers import (
+    PRESETS,
     DiViDPipeline,
     DiViDSequenceEncoder,
     DiViDUNet2DConditionModel,
@@ -40,6 +42,7 @@ MODEL_FLAGS = (
     "static_dropout",
     "dynamic_dropout",
 )
+OF_PIXELS = ("dynamic_recolour", "dynamic_stretch", "dynamic_swaps", "static_mirror")  # which they change, or clip
 Models = tuple[DiViDSequenceEncoder, DiViDUNet2DConditionModel, SharedNoiseDDPMScheduler]
 
 
@@ -54,7 +57,9 @@ class DiViDRecipe:
         unet: DiViDUNet2DConditionModel,
         noise_scheduler: SharedNoiseDDPMScheduler,
         args,
+        latents: Latents | None = None,
     ):
+        self.latents = latents
         self.module, self.noise_scheduler, self.args = TrainingModule(encoder, unet), noise_scheduler, args
         self.frame_shape = encoder.config.in_channels, encoder.config.sample_size
         self.static_dim = encoder.config.static_dim
@@ -64,6 +69,8 @@ class DiViDRecipe:
         The loss and its parts, and L_DDPM of every clip in the bucket of its timestep. With `--pair_by` the clips are
         `(B, 2, N, C, H, W)`, each with its partner.
         """
+        if self.latents is not None and not self.args.cache_latents:
+            clips = self.latents.encode(clips)
         clips, partners = clips.unbind(1) if self.args.pair_by else (clips, None)
         num_timesteps = self.noise_scheduler.config.num_train_timesteps
         noise = step_noise.draw(
@@ -93,19 +100,23 @@ class DiViDRecipe:
     def pipeline(self, module: TrainingModule) -> DiViDPipeline:
         """A pipeline that samples in few steps: DDIM, whose last step lands on t = 0 and whose first is t = T - 1."""
         scheduler = DDIMScheduler.from_config(self.noise_scheduler.config, timestep_spacing="trailing")
-        return DiViDPipeline(module.encoder, module.unet, scheduler, self.args.num_inference_steps)
+        latents = {} if self.latents is None else {"vae": self.latents.vae, **self.latents.statistics}
+        return DiViDPipeline(module.encoder, module.unet, scheduler, self.args.num_inference_steps, **latents)
 
     def write_card(self, output_dir: Path, facts: dict[str, str]) -> None:
         write_model_card(output_dir, self.args, facts)
 
 
-def new_models(args, frame_shape: tuple[int, int], train_clips) -> Models:
+def new_models(args, frame_shape: tuple[int, int], train_clips, latents: Latents | None = None) -> Models:
     chosen = {name: getattr(args, name) for name in MODEL_FLAGS if getattr(args, name) is not None}
+    channels, size = frame_shape if latents is None else latents.shape_of(frame_shape, args.dataset)
+    if latents is not None:
+        chosen["patch_size"] = patch_of_latents(args.preset, size)
     try:
-        encoder, unet = build_models(args.preset, *frame_shape, **chosen)
+        encoder, unet = build_models(args.preset, channels, size, **chosen)
     except ValueError as error:
         raise SystemExit(f"--preset {args.preset} does not take the frames of {args.dataset}: {error}") from error
-    halved = unet.config.patch_size * 2 ** (len(unet.config.block_out_channels) - 1)
+    halved = unet.config.patch_size * 2 ** (len(unet.config.block_out_channels) - 1) * frame_shape[1] // size
     if frame_shape[1] % halved:
         raise SystemExit(
             f"The frames of {args.dataset} have {frame_shape[1]} pixels a side, and --preset {args.preset} halves "
@@ -113,26 +124,47 @@ def new_models(args, frame_shape: tuple[int, int], train_clips) -> Models:
             f"a multiple of {halved}: prepare the clips anew."
         )
     if args.calibrate_tokens:
-        calibrate(encoder, some_clips(train_clips, args, count=64))
-    return encoder, unet, SharedNoiseDDPMScheduler(prediction_type=args.prediction_type)
+        clips = some_clips(train_clips, args, count=64)
+        calibrate(encoder, clips if latents is None else latents.encode(clips))
+    return encoder, unet, SharedNoiseDDPMScheduler(prediction_type=args.prediction_type, clip_sample=latents is None)
 
 
-def pretrained_models(args, frame_shape: tuple[int, int]) -> Models:
+def patch_of_latents(preset: str, size: int) -> int:
+    """With which latents have as many patches a side as 64 pixels, for which presets are made, and cost as little."""
+    return max(1, PRESETS[preset]["unet"].get("patch_size", 1) * size // 64)
+
+
+def pretrained_models(args, frame_shape: tuple[int, int]) -> tuple[Models, Latents | None]:
+    vae = {"vae": load_vae(args.pretrained_vae)} if args.pretrained_vae else {}
     try:
-        pretrained = DiViDPipeline.from_pretrained(args.pretrained_model_name_or_path)
+        pretrained = DiViDPipeline.from_pretrained(args.pretrained_model_name_or_path, **vae)
+        pretrained.check_decodable("encodes no clips")
     except (OSError, ValueError) as error:
         raise SystemExit(f"--pretrained_model_name_or_path: {' '.join(str(error).split())}") from error
     encoder, unet = pretrained.encoder, pretrained.unet
     encoder.register_to_config(residual=args.residual)
-    model_shape = (encoder.config.in_channels, encoder.config.sample_size)
-    if model_shape != frame_shape:
+    latents, wanted = None, frame_shape
+    if pretrained.vae is not None:
+        told = {name: pretrained.config[name] for name in ("latents_mean", "latents_std")}
+        latents = Latents(pretrained.vae.eval().requires_grad_(False), told if told["latents_std"] else {})
+        latents.shape_of(frame_shape, args.dataset)
+        wanted = pretrained.frame_shape[0], frame_shape[1]  # grey is given as RGB
+    if pretrained.frame_shape != wanted:
         raise SystemExit(
-            f"{args.pretrained_model_name_or_path} takes frames of (channels, size) {model_shape}, but {args.dataset} "
-            "has "
-            f"{frame_shape}: prepare the clips anew."
+            f"{args.pretrained_model_name_or_path} takes frames of (channels, size) {pretrained.frame_shape}, but "
+            f"{args.dataset} has {frame_shape}: prepare the clips anew."
         )
     unet.register_to_config(static_dropout=args.static_dropout, dynamic_dropout=args.dynamic_dropout)
-    return encoder, unet, SharedNoiseDDPMScheduler.from_config(pretrained.scheduler.config)
+    return (encoder, unet, SharedNoiseDDPMScheduler.from_config(pretrained.scheduler.config)), latents
+
+
+def without_pixels(args) -> None:
+    """What changes pixels cannot be asked for on latents; the recipe's own is left out."""
+    asked = [f"--{name}" for name in OF_PIXELS if name in args.given and getattr(args, name)]
+    if asked:
+        raise SystemExit(f"{', '.join(asked)}: this is for pixels, and the model works on latents. Leave it out.")
+    for name in OF_PIXELS:
+        setattr(args, name, type(getattr(args, name))())
 
 
 def check_run(args, noise_scheduler: SharedNoiseDDPMScheduler, num_clips: int, processes: int) -> None:
@@ -157,16 +189,29 @@ def check_run(args, noise_scheduler: SharedNoiseDDPMScheduler, num_clips: int, p
 def main(args) -> None:
     accelerator = start(args)
     train_clips, held_out_clips, frame_shape = open_clips(args)
+    latents = encoded_clips = None
     if args.pretrained_model_name_or_path:
-        encoder, unet, noise_scheduler = pretrained_models(args, frame_shape)
+        (encoder, unet, noise_scheduler), latents = pretrained_models(args, frame_shape)
     else:
-        encoder, unet, noise_scheduler = new_models(args, frame_shape, train_clips)
+        if args.pretrained_vae:
+            vae = load_vae(args.pretrained_vae)
+            Latents(vae).shape_of(frame_shape, args.dataset)  # before anything is encoded
+            latents = measured_latents(vae, train_clips, args)
+        encoder, unet, noise_scheduler = new_models(args, frame_shape, train_clips, latents)
     check_run(args, noise_scheduler, len(train_clips), accelerator.num_processes)
     if args.gradient_checkpointing:
         unet.enable_gradient_checkpointing()
         encoder.enable_gradient_checkpointing()
-    recipe = DiViDRecipe(encoder, unet, noise_scheduler, args)
-    loop.train(accelerator, recipe, train_clips, held_out_clips, args)
+    if latents is not None:
+        without_pixels(args)
+        latents.vae.to(accelerator.device)
+    if args.cache_latents:
+        if latents is None:
+            raise SystemExit("--cache_latents needs a model that works on latents: give --pretrained_vae.")
+        with accelerator.main_process_first():
+            encoded_clips = cached_latents(Path(args.cache_latents), train_clips, latents, accelerator.device)
+    recipe = DiViDRecipe(encoder, unet, noise_scheduler, args, latents)
+    loop.train(accelerator, recipe, train_clips, held_out_clips, args, encoded_clips)
 
 
 if __name__ == "__main__":

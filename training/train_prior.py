@@ -57,7 +57,7 @@ def encoded(pipe: DiViDPipeline, batches) -> DiViDTokens:
 
 def tokens_of(pipe: DiViDPipeline, args) -> tuple[DiViDTokens, DiViDTokens, DiViDTokens]:
     """Of training clips by random frames, of the same by evenly spaced ones, of validation clips."""
-    sets = SimpleNamespace(**vars(args), num_validation_clips=200)
+    sets = SimpleNamespace(**vars(args), num_validation_clips=200, puppet_size=pipe.frame_shape[1])
     train, validation, shape = open_clips(sets)
     if shape != pipe.frame_shape:
         raise SystemExit(

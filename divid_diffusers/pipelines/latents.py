@@ -9,6 +9,7 @@ from diffusers import AsymmetricAutoencoderKL, AutoencoderKL, AutoencoderTiny, V
 
 
 Autoencoder = AutoencoderKL | AutoencoderTiny | AsymmetricAutoencoderKL | VQModel
+AUTOENCODERS = (AutoencoderKL, AutoencoderTiny, AsymmetricAutoencoderKL, VQModel)
 FRAMES_AT_ONCE = 8  # an autoencoder takes far more memory per frame than the UNet on its latents
 STD = 0.5  # about that of pixels in [-1, 1], for which noise schedule and losses were chosen
 
@@ -63,8 +64,11 @@ def to_latents(
     latents = torch.cat([each.latent_dist.mode() if "latent_dist" in each else each.latents for each in encoded])
     shift, scale = _own_factors(vae, latents.device)
     latents = _finite((latents.float() - shift) * scale, "latents", vae)
-    if latents_std is None:
-        return latents
+    return latents if latents_std is None else standardise(latents, latents_mean, latents_std)
+
+
+def standardise(latents: torch.Tensor, latents_mean: Sequence[float], latents_std: Sequence[float]) -> torch.Tensor:
+    """Latents `(F, c, h, w)` of these means and standard deviations with those that the networks take."""
     return (latents - _per_channel(latents_mean, latents)) / _per_channel(latents_std, latents) * STD
 
 
@@ -159,6 +163,7 @@ class LatentsMixin:
         return latents if self.vae is None else from_latents(self.vae, latents, **self._latent_statistics)
 
     def check_decodable(self, so: str) -> None:
+        """Raises ValueError where the autoencoder of a model on latents was left out; `so` is what follows."""
         if self.vae is None and self.config.vae_scale_factor is not None:
             raise ValueError(
                 f"This pipeline works on latents and has no `vae`, so it {so}: load it with one, as "

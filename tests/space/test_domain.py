@@ -11,6 +11,7 @@ import domain
 import numpy as np
 import pytest
 from domain import Domain, own_snr, read_domain
+from tiny import latent_pipeline
 
 from divid_diffusers import DiViDPipeline
 from divid_diffusers.data.puppets import Puppets
@@ -88,6 +89,19 @@ def test_the_command_measures_and_writes_both(tmp_path, capsys):
         domain.main([*arguments, "--num_examples", "1"])
     assert "is not empty" in capsys.readouterr().err
     assert not list(run.glob(".*"))
+
+
+def test_a_page_for_a_checkpoint_on_latents_shows_frames_of_its_autoencoders_size(tmp_path):
+    pytest.importorskip("gradio", reason="The Space needs gradio: pip install -r examples/space/requirements.txt")
+    latent_pipeline().save_pretrained(tmp_path / "latents")
+    code = "import decoding, domain, numpy as np; print(decoding.SIZE, domain.own_snr(decoding.PIPE, np.zeros((2, 32, 32, 3), np.uint8)))"
+    environment = os.environ | {"DIVID_MODEL": str(tmp_path / "latents"), "TMPDIR": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT / "examples" / "space", env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    size, snr = done.stdout.split()
+    assert size == "32" and np.isfinite(float(snr))
 
 
 def test_a_page_for_a_checkpoint_without_examples_opens_empty(tmp_path):

@@ -279,7 +279,7 @@ def test_own_clips_start_from_the_base_and_take_what_it_decides(own_clips):
     assert args.command.count("pretrained") == 0  # the command on a card starts from there by itself
 
 
-@pytest.mark.parametrize("flags", ["--from_scratch", "--preset paper", "--dataset puppets-mid"])
+@pytest.mark.parametrize("flags", ["--from_scratch", "--preset paper", "--dataset puppets-mid", "--pretrained_vae v"])
 def test_what_the_base_is_not_for_starts_from_random_weights(own_clips, flags):
     assert parse_args([*own_clips, *flags.split()]).pretrained_model_name_or_path is None
 

@@ -123,7 +123,11 @@ def test_a_folder_with_a_plus_in_its_name_is_one_set(tmp_path):
 @pytest.mark.usefixtures("logging")
 def test_sets_of_other_frames_are_not_joined(tmp_path):
     args = SimpleNamespace(
-        dataset=f"puppets+{prepared(tmp_path / 'one')}", num_frames=3, num_puppets=2, num_validation_clips=1
+        dataset=f"puppets+{prepared(tmp_path / 'one')}",
+        num_frames=3,
+        num_puppets=2,
+        num_validation_clips=1,
+        puppet_size=64,
     )
     with pytest.raises(SystemExit, match=r"joins sets whose frames differ .*puppets \(3, 64\), .*one \(3, 8\)"):
         open_clips(args)

@@ -47,6 +47,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         default=False,
         help="Start from random weights, unless a checkpoint is named.",
     )
+    model.add_argument(
+        "--pretrained_vae",
+        metavar="NAME_OR_PATH",
+        help="Work on the latents of this autoencoder of diffusers' (docs/latents.md), of a folder or on the Hub.",
+    )
     model.add_argument("--prediction_type", default="epsilon", choices=["epsilon", "v_prediction", "sample"])
     model.add_argument(
         "--pixel_shortcut",
@@ -104,6 +109,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     model.add_argument("--dynamic_dropout", type=float, default=0.0, help="How often d is replaced by its null token.")
 
     add_data_flags(parser)
+    parser.add_argument(
+        "--cache_latents",
+        metavar="FOLDER",
+        help="Compute the latents of the training clips once and keep them there, for other runs as well. Default: "
+        "they are computed in every step.",
+    )
     weak = parser.add_argument_group("weak supervision")
     weak.add_argument(
         "--pair_by",

@@ -18,10 +18,10 @@ SHAPE = (64, 64, 3)  # height, width and channels of the frames it takes
 def base(args, given: dict) -> str | None:
     """
     The checkpoint where a run starts that was not told where to (`given` are the flags and values of the config file,
-    and those of the checkpoint that is resumed). None for drawn puppets, of which it was made, for another preset, and
-    for frames that it does not take.
+    and those of the checkpoint that is resumed). None for drawn puppets, of which it was made, for another preset, for
+    latents, and for frames that it does not take.
     """
-    if args.from_scratch or args.preset != "tiny" or "pretrained_model_name_or_path" in given:
+    if args.from_scratch or args.preset != "tiny" or args.pretrained_vae or "pretrained_model_name_or_path" in given:
         return None
     if any(name in SETS for name in set_names(args.dataset)):
         return None

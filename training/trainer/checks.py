@@ -29,6 +29,7 @@ SHARE = (lambda value: 0 <= value < 1, "it must be at least 0 and below 1")
 RULES: dict[str, Rule] = {
     # data
     "num_puppets": at_least(1),
+    "puppet_size": at_least(1),
     "num_frames": at_least(1),
     "dataloader_num_workers": at_least(0),
     # model and loss of DiViD

@@ -38,7 +38,7 @@ def set_names(dataset: str) -> list[str]:
 
 def open_set(name: str, args):
     if name in SETS:
-        options = SETS[name] | {"num_frames": args.num_frames}
+        options = SETS[name] | {"num_frames": args.num_frames, "size": args.puppet_size}
         held_out = Puppets(args.num_validation_clips, PUPPETS_SEED, **options)
         return Puppets(args.num_puppets, **options), held_out, (3, held_out.size)
     try:
@@ -70,7 +70,8 @@ def some_clips(clips, args, count: int) -> torch.Tensor:
 
 
 def to_model_range(frames: torch.Tensor) -> torch.Tensor:
-    return frames.float() / 127.5 - 1
+    """Pixels in [-1, 1]; latents that were computed before are left as they are."""
+    return frames.float() if frames.is_floating_point() else frames.float() / 127.5 - 1
 
 
 def fingerprint(clips) -> str:
@@ -78,7 +79,7 @@ def fingerprint(clips) -> str:
     if isinstance(clips, ConcatDataset):
         return " + ".join(fingerprint(each) for each in clips.datasets)
     if isinstance(clips, Puppets):
-        kinds = {"start": clips.start, "varied_camera": clips.varied_camera}
+        kinds = {"start": clips.start, "varied_camera": clips.varied_camera, "size": clips.size != 64 and clips.size}
         return " ".join(["puppets", *(f"{name}={kind}" for name, kind in kinds.items() if kind)])
     names = [name for name in clips.dataset.column_names if name not in ("frames", "source")]
     told = hashlib.sha256(repr((len(clips), clips.shape, clips.labels)).encode())

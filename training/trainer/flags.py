@@ -19,7 +19,16 @@ from .schedule import SHAPES
 
 
 SECRETS = ("hub_token",)  # never printed, logged or written to a card
-PATHS = ("config", "dataset", "output_dir", "logging_dir", "pretrained_model_name_or_path", "resume_from_checkpoint")
+PATHS = (
+    "config",
+    "dataset",
+    "output_dir",
+    "logging_dir",
+    "pretrained_model_name_or_path",
+    "pretrained_vae",
+    "cache_latents",
+    "resume_from_checkpoint",
+)
 
 
 def new_parser(what: str, defaults: str = "the defaults below") -> argparse.ArgumentParser:
@@ -43,6 +52,7 @@ def add_data_flags(parser: argparse.ArgumentParser) -> None:
         "Hub. a+b joins two.",
     )
     data.add_argument("--num_puppets", type=int, default=10_000, help="Puppet clips in an epoch.")
+    data.add_argument("--puppet_size", type=int, default=64, help="Pixels a side of their frames.")
     data.add_argument("--num_frames", type=int, default=10, help="Frames per clip, in time order.")
     data.add_argument(
         "--frame_sampling",

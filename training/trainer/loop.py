@@ -34,8 +34,18 @@ from .schedule import rate_factor, share_done, warm_up_share
 logger = get_logger(__name__)
 
 
-def train(accelerator: Accelerator, recipe: Recipe, train_clips: Sequence, held_out_clips: Sequence, args) -> None:
-    """Train, and leave a pipeline with its card in `--output_dir`; clips as `clips.open_clips` gives them."""
+def train(
+    accelerator: Accelerator,
+    recipe: Recipe,
+    train_clips: Sequence,
+    held_out_clips: Sequence,
+    args,
+    encoded_clips: Sequence | None = None,
+) -> None:
+    """
+    Train, and leave a pipeline with its card in `--output_dir`; clips as `clips.open_clips` gives them.
+    `encoded_clips` are the training clips as the recipe takes them, where that is no pixels.
+    """
     output_dir, processes = Path(args.output_dir), accelerator.num_processes
     about = about_run(args, fingerprint(train_clips), processes)
     refuse_other_clips(args, about["clips"], processes)
@@ -66,7 +76,8 @@ def train(accelerator: Accelerator, recipe: Recipe, train_clips: Sequence, held_
     figures = forget_later(output_dir, progress.step) if accelerator.is_main_process else {}
     saved_step = progress.step  # where it is, a checkpoint is; a start needs none
 
-    data = SampledClips(train_clips, args.num_frames, args.seed, args.frame_sampling, partners(train_clips, args))
+    source = train_clips if encoded_clips is None else encoded_clips
+    data = SampledClips(source, args.num_frames, args.seed, args.frame_sampling, partners(train_clips, args))
     loader = torch.utils.data.DataLoader(
         data,
         batch_sampler=ResumableBatchSampler(

@@ -23,6 +23,7 @@ OF_THE_MACHINE = (
     "output_dir",
     "logging_dir",
     "resume_from_checkpoint",
+    "cache_latents",
     "push_to_hub",
     "hub_model_id",
 )

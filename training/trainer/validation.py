@@ -28,8 +28,8 @@ def validate(pipeline: DiViDPipeline, clips: torch.Tensor, seed: int) -> tuple[d
         generator = torch.Generator().manual_seed(seed)
         return pipeline(static, dynamic, generator=generator, output_type="pt").frames.cpu()
 
-    truth = clips.cpu() / 2 + 0.5
     reconstructed, swapped = decode(static), decode(static.roll(-1, dims=0))
+    truth = (clips.cpu() / 2 + 0.5).expand_as(reconstructed)  # grey, where an autoencoder gives RGB
     figures = {
         "psnr": psnr(truth, reconstructed).mean().item(),
         "motion_error": motion_error(truth, reconstructed).mean().item(),
