@@ -1,9 +1,11 @@
 """Time, memory and PSNR of DiViD on pixels and on latents; each case in a process of its own, one after the other.
 
 python benchmarks/latents.py
+python benchmarks/latents.py --vae outputs/vae --dataset data/faces --ceilings
 python benchmarks/latents.py --vae outputs/vae --dataset data/faces --train_minutes 5
 
-Without --train_minutes weights are random, which changes no time, and so is the autoencoder without --vae.
+The first measures time and memory, for which weights are random. The second asks how good a clip can get on latents,
+and by frames of 64 pixels that are enlarged, which cost as much; the third how good it gets in equal time.
 """
 
 import argparse
@@ -153,6 +155,27 @@ def quality(recipe, args, train, held_out, minutes: float) -> dict[str, float]:
     return found
 
 
+def ceilings(vae_path: str, dataset: str) -> None:
+    """PSNR of validation frames that only go through the autoencoder, or through 64 pixels a side and back."""
+    from trainer.clips import some_clips
+    from trainer.on_latents import Latents, load_vae
+
+    from divid_diffusers.clips.processor import crop_and_resize
+    from divid_diffusers.evaluation.reconstruction import psnr
+    from divid_diffusers.pipelines.latents import from_latents
+
+    _, held_out = open_sets(dataset, 128)
+    clips = some_clips(held_out, argparse.Namespace(num_frames=FRAMES), count=20)
+    vae, size = load_vae(vae_path), clips.shape[-1]
+    decoded = from_latents(vae, Latents(vae).encode(clips.flatten(0, 1))).view_as(clips).clamp(-1, 1)
+    enlarged = crop_and_resize(crop_and_resize(clips, 64, 64), size, size)
+    of_latents, of_pixels = (psnr(clips / 2 + 0.5, each / 2 + 0.5).mean().item() for each in (decoded, enlarged))
+    print(
+        f"{Path(dataset).name}, {len(clips)} validation clips of {size} px: through the autoencoder "
+        f"{of_latents:.1f} dB, through 64 px and enlarged {of_pixels:.1f} dB"
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
@@ -160,8 +183,15 @@ def main() -> None:
     parser.add_argument("--vae", help="Of train_vae.py, or any other autoencoder.")
     parser.add_argument("--dataset", default="puppets", help="To train on: puppets, or a prepared set of 128 pixels.")
     parser.add_argument("--train_minutes", type=float, help="Of CPU time, for each of the two cases of equal cost.")
+    parser.add_argument("--ceilings", action="store_true", help="PSNR without any model.")
     parser.add_argument("--case", help=argparse.SUPPRESS)  # of a process
     args = parser.parse_args()
+    if args.ceilings:
+        if not args.vae:
+            parser.error("--ceilings are those of an autoencoder: give --vae.")
+        sys.path.insert(0, str(TRAINING))
+        ceilings(args.vae, args.dataset)
+        return
     if args.case:
         torch.manual_seed(0)
         torch.set_flush_denormal(True)
