@@ -53,8 +53,9 @@ class Person:
     """Who is seen; colours are sRGB in [0, 1].
 
     `phenotype` and `changes` are Anny's shape parameters. `skin_tone`, `hair_style` and `beard` are of [`SKINS`],
-    [`HAIR_STYLES`] and [`BEARDS`]; `hairline` is how far it recedes, `volume` how thick the hair is and `brow` how
-    thick the brows are (1: usual). `light` is (to the person's left, up, to the camera), a direction; `warmth` its
+    [`HAIR_STYLES`] and [`BEARDS`]. `freckles` and `hairline` (how far it recedes) are from 0 to 1, `volume` and `brow`
+    are how thick hair and brows are (1: usual), `brow_height` is from -1 to 1, `neckline` from 0 (round) to 1 (deep).
+    The wall behind goes from `background` to `background_low`, in the way that `pattern`, from 0 to 1, picks. `light` is (to the person's left, up, to the camera), a direction; `warmth` its
     colour, from -1 (blue) to 1 (yellow); `contrast` the share of light that comes from there. `zoom` and `shift` are
     of the camera: how large the head is and where, in frames.
     """
