@@ -85,6 +85,18 @@ def retarget(skeleton: np.ndarray, appearance: Appearance) -> np.ndarray:
 
     Raises ValueError where `skeleton` is not (F, 20, 3), or has values that are not finite.
     """
+    at, bones = measured(skeleton)
+    seen = {bone: directions(vectors)[:, :2] * [1, -1] for bone, vectors in bones.items()}  # y down
+    leg = leg_length(bones)
+    path, lift = path_and_lift(at, (appearance.leg_ratio - SOLE) / leg if leg > 0 else 0.0)
+    return assemble(seen, path, lift, appearance)
+
+
+def measured(skeleton: np.ndarray) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """
+    What a recording (F, 20, 3) says: joints by name, and bones by name, steady, each (F, 3); mirrored back, in metres,
+    x to the performer's left, y up, z away from the sensor. Raises ValueError as [`retarget`].
+    """
     skeleton = np.asarray(skeleton, np.float64)
     if skeleton.ndim != 3 or skeleton.shape[1:] != (len(KINECT_JOINTS), 3) or not len(skeleton):
         raise ValueError(
@@ -94,14 +106,19 @@ def retarget(skeleton: np.ndarray, appearance: Appearance) -> np.ndarray:
         raise ValueError("The skeleton holds values that are not finite: fill in missing joints first.")
     at = {name: skeleton[:, i] * [-1, 1, 1] for i, name in enumerate(KINECT_JOINTS)}  # mirrored back
     at["pelvis"] = (at["left_hip"] + at["right_hip"]) / 2
-    bones = {bone: _steady(at[end] - at[start]) for bone, (start, end) in ENDS.items()}
-    directions = {bone: _directions(vectors)[:, :2] * [1, -1] for bone, vectors in bones.items()}  # y down
+    return at, {bone: _steady(at[end] - at[start]) for bone, (start, end) in ENDS.items()}
 
-    leg = sum(_length(bones[f"{side}_{part}"]) for side in ("left", "right") for part in ("thigh", "shank")) / 2
-    scale = (appearance.leg_ratio - SOLE) / leg if leg > 0 else 0.0
+
+def leg_length(bones: dict[str, np.ndarray]) -> float:
+    """The performer's, metres."""
+    return sum(_length(bones[f"{side}_{part}"]) for side in ("left", "right") for part in ("thigh", "shank")) / 2
+
+
+def path_and_lift(at: dict[str, np.ndarray], scale: float) -> tuple[np.ndarray, np.ndarray]:
+    """How far the pelvis has gone to the performer's left, and the lower foot is off the ground, (F,) each, scaled."""
     path = _steady(at["pelvis"])[:, 0]
     lift = _lift(_steady(np.minimum(at["left_ankle"], at["right_ankle"]))[:, 1])
-    return assemble(directions, scale * (path - path[0]), scale * lift, appearance)
+    return scale * (path - path[0]), scale * lift
 
 
 def render_skeleton(skeleton: np.ndarray, appearance: Appearance, size: int = 64) -> np.ndarray:
@@ -120,7 +137,7 @@ def _length(vectors: np.ndarray) -> float:
     return float(np.quantile(np.linalg.norm(vectors, axis=-1), 0.75))
 
 
-def _directions(vectors: np.ndarray) -> np.ndarray:
+def directions(vectors: np.ndarray) -> np.ndarray:
     """Directions (F, 3) of a bone: of length 1, or less where the sensor has missed depth."""
     measured, length = np.linalg.norm(vectors, axis=-1), _length(vectors)
     if length == 0:

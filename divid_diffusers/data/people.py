@@ -19,7 +19,7 @@ import numpy as np
 
 from .people_drawing import Renderer
 from .people_expressions import ACTIONS, EXPRESSIONS, LEVELS, Trajectory, express
-from .people_mesh import HeadMesh
+from .people_mesh import PersonMesh
 from .people_person import Person
 
 
@@ -42,8 +42,8 @@ DRAWING = 1
 
 
 @functools.cache
-def head_mesh() -> HeadMesh:
-    return HeadMesh()
+def head_mesh() -> PersonMesh:
+    return PersonMesh("head")
 
 
 @functools.lru_cache(maxsize=2)

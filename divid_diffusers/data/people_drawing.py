@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .people_hair import ENDS, above_hairline, thickness
-from .people_mesh import PARTS, HeadMesh
+from .people_mesh import PARTS, PersonMesh
 from .people_person import BEARDS, Person
 from .people_shaders import CAST, PAINT, PLACES, SCREEN, VERTEX
 
@@ -13,7 +13,8 @@ from .people_shaders import CAST, PAINT, PLACES, SCREEN, VERTEX
 SAMPLES = 3  # pixels drawn for one, each way
 SHADOW_SIZE = 256
 LAYERS = 5  # that hair is drawn in
-DISTANCE = 1.3  # metres, of the camera
+FAR = {"head": 1.3, "body": 4.0}  # metres, of the camera
+LIT = {"head": (0.24, 0.0, 2.0), "body": (1.3, -1.0, 3.0)}  # metres that shadows reach: to the sides, from, to
 CHIN, FOREHEAD, EARS = 0.64, 0.80, -0.05  # where the face ends in the mean person, metres: heights, and how far back
 PER_VERTEX = {"canonical": 3, "part": 1, "lips": 1, "mouth": 1, "scalp": 1, "thickness": 1, "position": 3, "normal": 3}
 
@@ -23,7 +24,7 @@ class Renderer:
     Draws heads, `size` pixels square. Raises OSError, in a sentence, where the machine has no OpenGL.
     """
 
-    def __init__(self, mesh: HeadMesh, size: int) -> None:
+    def __init__(self, mesh: PersonMesh, size: int) -> None:
         import moderngl
 
         try:
@@ -137,21 +138,26 @@ class Renderer:
         low, top = head[:, 2].min(), head[:, 2].max()
         middle = np.array([head[:, 0].mean(), head[:, 1].mean(), (low + top) / 2 - 0.11 * (top - low)])
         half = 0.70 * (top - low) / person.zoom
-        camera_at = middle + [0, -DISTANCE, 0.02]
-        camera = perspective(half / DISTANCE) @ look_at(camera_at, middle)
+        if self.mesh.region == "body":  # which stands on the ground; above it there is room for raised arms
+            height = rest[:, 2].max() - rest[:, 2].min()
+            middle, half = np.array([0, 0, 0.60 * height]), 0.66 * height / person.zoom
+        far = FAR[self.mesh.region]
+        camera_at = middle + [0, -far, 0.02]
+        camera = perspective(half / far, near=0.23 * far, far=2.3 * far) @ look_at(camera_at, middle)
         camera[:2] += 2 * np.array(person.shift)[:, None] * camera[3]
         light = np.array([person.light[0], -person.light[2], person.light[1]])
         light /= np.linalg.norm(light)
         warm = np.array([1 + 0.12 * person.warmth, 1.0, 1 - 0.22 * person.warmth])
         wall = linear(person.background)
         sky = (1 - person.contrast) * (0.75 + 0.2 * wall / max(wall.mean(), 0.05))
-        sun = orthographic(0.24) @ look_at(middle + light, middle)
+        sun = orthographic(*LIT[self.mesh.region]) @ look_at(middle + light, middle)
         self.view, self.sun = camera, sun
         self.set(
             sun=sun, light=light, light_colour=1.8 * person.contrast * warm,
             eye_at=camera_at, ambient_sky=sky, ambient_ground=0.45 * sky,
             skin=linear(person.skin), lips_colour=linear(person.lips), iris=linear(person.eyes),
             hair=linear(person.hair), clothes=linear(person.clothes), trim=linear(person.trim),
+            trousers=linear(person.trousers), shoes=linear(person.shoes),
             freckles=person.freckles, brow=person.brow, brow_height=person.brow_height, neckline=person.neckline,
             hair_end=ENDS.get(person.hair_style, 9.0), bald=float(person.hair_style == "bald"),
             beard=BEARDS.index(person.beard), grain=170.0 if person.hair_style == "curls" else 420.0,
@@ -175,14 +181,14 @@ def look_at(eye: np.ndarray, target: np.ndarray) -> np.ndarray:
     return matrix
 
 
-def perspective(slope: float, near: float = 0.3, far: float = 3.0) -> np.ndarray:
+def perspective(slope: float, near: float, far: float) -> np.ndarray:
     """A square view that rises by `slope` each metre to each side: (4, 4)."""
     matrix = np.diag([1 / slope, 1 / slope, -(far + near) / (far - near), 0])
     matrix[2, 3], matrix[3, 2] = -2 * far * near / (far - near), -1
     return matrix
 
 
-def orthographic(half: float, near: float = 0.0, far: float = 2.0) -> np.ndarray:
+def orthographic(half: float, near: float, far: float) -> np.ndarray:
     """A square view of `half` metres to each side: (4, 4)."""
     matrix = np.diag([1 / half, 1 / half, -2 / (far - near), 1])
     matrix[2, 3] = -(far + near) / (far - near)

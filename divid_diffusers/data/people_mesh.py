@@ -34,7 +34,9 @@ GROUPS: dict[str, str] = {
 }  # fmt: skip
 """Of MakeHuman's groups, those that are drawn."""
 
-LOWEST, WIDEST = 0.40, 0.27  # metres in the mean person: what lies below the chest or out on the arms is not seen
+REGIONS: dict[str, tuple[float, float]] = {"head": (0.40, 0.27), "body": (-9.0, 9.0)}
+"""From which height, and how far from the middle, a region of the mesh reaches; metres in the mean person. The chest
+and the arms are not seen in a portrait."""
 
 
 @functools.cache
@@ -60,16 +62,18 @@ def load_anny():
     return model.to(torch.float32).eval()
 
 
-class HeadMesh:
+class PersonMesh:
     """
-    Head and shoulders of Anny's mesh, V vertices.
+    A region of Anny's mesh, `"head"` (and shoulders) or the whole `"body"`: V vertices.
 
     `triangles` (T, 3) int32 count in these; `part` (V,) is what each vertex is drawn as, an index into [`PARTS`];
     `canonical` (V, 3) is where it lies in the mean person at rest, in metres, x to the person's left, y to the back, z
     up; `lips` and `mouth` (V,) are 1 on the lips and inside the mouth. Raises ImportError as [`load_anny`].
     """
 
-    def __init__(self) -> None:
+    def __init__(self, region: str) -> None:
+        self.region = region
+        lowest, widest = REGIONS[region]
         self.model = model = load_anny()
         from anny.utils.obj_utils import load_obj_file
 
@@ -83,7 +87,7 @@ class HeadMesh:
             )
             part[faces], uv[faces] = PARTS.index(name), corners.numpy()[faces_uv]
             at = template[faces]
-            quads.append(faces[(at[..., 2].min(1) > LOWEST) & (np.abs(at[..., 0]).max(1) < WIDEST)])
+            quads.append(faces[(at[..., 2].min(1) > lowest) & (np.abs(at[..., 0]).max(1) < widest)])
         quads = np.concatenate(quads)
         triangles = np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]])
         self.vertices, triangles = np.unique(triangles, return_inverse=True)
@@ -121,11 +125,20 @@ class HeadMesh:
         for bone, turn in turns.items():
             pose[:, self.model.bone_labels.index(bone), :3, :3] = torch.from_numpy(np.asarray(turn, np.float32))
         transforms, _ = self.model.get_bone_transforms(pose, rest["bone_poses"])
-        shape = rest["vertices"] + (torch.from_numpy(np.asarray(actions, np.float32)) @ self.actions).view(
-            count, -1, 3
-        )
-        blended = (self.weights @ transforms[:, :, :3].flatten(2)).view(count, -1, 3, 4)
-        return ((blended[..., :3] @ shape[..., None])[..., 0] + blended[..., 3]).numpy()
+        shape = torch.from_numpy(np.asarray(actions, np.float32)) @ self.actions
+        return self._skin(rest["vertices"] + shape.view(count, -1, 3), transforms)
+
+    @torch.no_grad()
+    def pose(self, rest: dict[str, torch.Tensor], orientations: np.ndarray) -> np.ndarray:
+        """The vertices (N, V, 3) float32, metres, with every bone oriented so in the world: (N, bones, 3, 3)."""
+        pose = torch.eye(4).repeat(*orientations.shape[:2], 1, 1)
+        pose[..., :3, :3] = torch.from_numpy(orientations.astype(np.float32))
+        transforms, _ = self.model.get_bone_transforms(pose, rest["bone_poses"], pose_parameterization="world-orient")
+        return self._skin(rest["vertices"], transforms)
+
+    def _skin(self, vertices: torch.Tensor, transforms: torch.Tensor) -> np.ndarray:
+        blended = (self.weights @ transforms[:, :, :3].flatten(2)).view(len(transforms), -1, 3, 4)
+        return ((blended[..., :3] @ vertices[..., None])[..., 0] + blended[..., 3]).numpy()
 
     def normals(self, vertices: np.ndarray) -> np.ndarray:
         """Unit normals of the vertices (V, 3) of one frame: float32 (V, 3)."""

@@ -55,9 +55,10 @@ class Person:
     `phenotype` and `changes` are Anny's shape parameters. `skin_tone`, `hair_style` and `beard` are of [`SKINS`],
     [`HAIR_STYLES`] and [`BEARDS`]. `freckles` and `hairline` (how far it recedes) are from 0 to 1, `volume` and `brow`
     are how thick hair and brows are (1: usual), `brow_height` is from -1 to 1, `neckline` from 0 (round) to 1 (deep).
-    The wall behind goes from `background` to `background_low`, in the way that `pattern`, from 0 to 1, picks. `light` is (to the person's left, up, to the camera), a direction; `warmth` its
-    colour, from -1 (blue) to 1 (yellow); `contrast` the share of light that comes from there. `zoom` and `shift` are
-    of the camera: how large the head is and where, in frames.
+    The wall behind goes from `background` to `background_low`, in the way that `pattern`, from 0 to 1, picks. `light`
+    is (to the person's left, up, to the camera), a direction; `warmth` its colour, from -1 (blue) to 1 (yellow);
+    `contrast` the share of light that comes from there. `zoom` and `shift` are of the camera: how large the person is
+    and where, in frames.
     """
 
     phenotype: dict[str, float]
@@ -77,6 +78,8 @@ class Person:
     clothes: RGB
     trim: RGB
     neckline: float
+    trousers: RGB
+    shoes: RGB
     background: RGB
     background_low: RGB
     pattern: float
@@ -121,6 +124,10 @@ class Person:
             skin[1] * (0.62 - 0.35 * red),
             skin[2] * (0.64 - 0.3 * red),
         )
+        below = random_numbers("trousers", seed)
+        trousers, shoes = (
+            colorsys.hsv_to_rgb(below.random(), below.uniform(0.1, 0.8), below.uniform(0.12, 0.85)) for _ in range(2)
+        )
         background, clothes = colour((0.05, 0.6), (0.15, 0.95)), colour((0.1, 0.9), (0.12, 0.95))
         dim = rng.uniform(0.35, 1.0)
         return cls(
@@ -135,6 +142,7 @@ class Person:
             brow_height=rng.uniform(-1.0, 1.0),
             beard=pick(BEARDS) if male else "none",
             clothes=clothes, trim=colour((0.0, 0.9), (0.1, 0.95)), neckline=rng.random(),
+            trousers=trousers, shoes=shoes,
             background=background,
             background_low=tuple(channel * dim for channel in background), pattern=rng.random(),
             light=(rng.choice((-1, 1)) * rng.uniform(0.15, 1.0), rng.uniform(0.2, 0.9), rng.uniform(0.6, 1.0)),

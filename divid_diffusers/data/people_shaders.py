@@ -73,12 +73,13 @@ PAINT = (
     "#version 330"
     + NOISE
     + """
+const float SHOE = -0.80, WAIST = 0.09;    // heights in the mean person
 in vec2 uv;
 uniform sampler2D places, facings, spots;
 uniform sampler2DShadow shadow_map;
 uniform mat4 sun;
 uniform vec3 eye_at, light, light_colour, ambient_sky, ambient_ground;
-uniform vec3 skin, lips_colour, iris, hair, clothes, trim, high, low;
+uniform vec3 skin, lips_colour, iris, hair, clothes, trim, trousers, shoes, high, low;
 uniform float freckles, brow, brow_height, bald, beard, pattern;
 out vec4 colour;
 
@@ -156,6 +157,7 @@ vec3 painted(vec4 place, vec4 facing, vec4 spot) {
     float x = abs(p.x), strand = facing.w;
     int kind = int(place.w);
     if (kind == 0) {
+        if (p.z < SHOE) return lit(shoes, at, normal, 0.2, 20.0, 0.1, vec3(0.3));
         vec4 skin = skin_here(p, x, facing.w, fract(place.w), spot.w);
         return lit(skin.rgb, at, normal, skin.a, 24.0, 0.25, vec3(0.55, 0.38, 0.34));
     }
@@ -173,8 +175,10 @@ vec3 painted(vec4 place, vec4 facing, vec4 spot) {
     if (kind == 3) return lit(vec3(0.55, 0.17, 0.17), at, normal, 0.3, 20.0, 0.2, vec3(0.4));
     if (kind == 4) return hair * 0.1;
     if (kind == 5) return lit(hair * (0.6 + 0.6 * strand), at, normal, 0.25, 14.0, 0.1, vec3(0.3));
-    if (kind == 6) return lit(mix(clothes, trim, smoothstep(0.010, 0.008, spot.w)), at, normal, 0.03, 10.0, 0.1,
-                              vec3(0.3));
+    if (kind == 6) {
+        vec3 worn = p.z < SHOE ? shoes : p.z < WAIST ? trousers : mix(clothes, trim, smoothstep(0.010, 0.008, spot.w));
+        return lit(worn, at, normal, 0.03, 10.0, 0.1, vec3(0.3));
+    }
     return lit(hair * (0.45 + 0.75 * strand) * (0.55 + 0.45 * spot.w), at, normal, 0.12, 10.0, 0.15, vec3(0.3));
 }
 

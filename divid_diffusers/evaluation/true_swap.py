@@ -22,6 +22,8 @@ import torch
 
 from ..data.mhad import Recording
 from ..data.mhad_skeleton import read_skeleton, retarget
+from ..data.people_body import render_body
+from ..data.people_person import Person
 from ..data.puppets import MOTIONS, Appearance, Puppets, draw, render
 from ..data.sampling import sample_frame_indices
 from .people_truth import PEOPLE_LABELS, PeopleTruth
@@ -180,7 +182,8 @@ def true_clips(clips: "Puppets | PreparedClips", num_frames: int, recordings: st
     elif labels >= SKELETON_LABELS:
         if recordings is None:
             raise ValueError("The true clips of UTD-MHAD's skeletons are drawn from Skeleton.zip: say where it is.")
-        truth = SkeletonTruth(clips, recordings, num_frames)
+        kind = BodyTruth if "skin" in labels else SkeletonTruth
+        truth = kind(clips, recordings, num_frames)
     elif labels >= SPRITES_LABELS:
         truth = SpritesTruth(clips, num_frames)
     elif labels >= PEOPLE_LABELS:
@@ -247,20 +250,36 @@ class SkeletonTruth:
             )
 
     def __call__(self, static_donor: dict, dynamic_donor: dict) -> torch.Tensor:
-        person, clip_id = Appearance.sample(int(self.people[static_donor["identity"]])), dynamic_donor["clip_id"]
+        person, clip_id = int(self.people[static_donor["identity"]]), dynamic_donor["clip_id"]
         if clip_id not in self.skeletons:
             raise ValueError(f"There is no recording {clip_id}_skeleton.mat: both donors must be of the set.")
         skeleton = self.skeletons[clip_id]
-        # `render_skeleton`, but for the frames that nobody looks at.
-        joints = retarget(skeleton, person)[sample_frame_indices(len(skeleton), self.num_frames)]
-        frames = draw(joints, person, static_donor["frames"].shape[-1])
+        shown = sample_frame_indices(len(skeleton), self.num_frames)
+        frames = self.drawn(person, skeleton, shown, static_donor["frames"].shape[-1])
         return torch.from_numpy(frames).permute(0, 3, 1, 2).float() / 255
+
+    def drawn(self, person: int, skeleton: np.ndarray, shown: np.ndarray, size: int) -> np.ndarray:
+        """`render_skeleton`, but for the frames that nobody looks at."""
+        appearance = Appearance.sample(person)
+        return draw(retarget(skeleton, appearance)[shown], appearance, size)
 
     def other_motions(self, dynamic_donor: dict) -> list[dict]:
         subject = dynamic_donor["performer"] + 1
         by_performer = [self.first[key] for key in sorted(self.first) if key[0] == subject]
         motions = [{"action": recording.action - 1, "clip_id": recording.clip_id} for recording in by_performer]
         return [motion for motion in motions if motion["action"] != dynamic_donor["action"]]
+
+
+class BodyTruth(SkeletonTruth):
+    """The same, on rendered people; compared with a few others, as [`PeopleTruth`] and for its reasons."""
+
+    most_others, tolerance = PeopleTruth.most_others, PeopleTruth.tolerance
+
+    def drawn(self, person: int, skeleton: np.ndarray, shown: np.ndarray, size: int) -> np.ndarray:
+        return render_body(skeleton, Person.sample(person), size, shown)
+
+    def other_motions(self, dynamic_donor: dict) -> list[dict]:
+        return super().other_motions(dynamic_donor)[: self.most_others]
 
 
 def read_recordings(root: Path) -> tuple[dict[Recording, np.ndarray], dict[str, str]]:

@@ -16,12 +16,15 @@ from preparation import Clip, Plan, prepare
 from scipy.io import savemat
 from scipy.stats import t
 
+from divid_diffusers.data import people_body
 from divid_diffusers.data.mhad_skeleton import read_skeleton, render_skeleton
 from divid_diffusers.data.prepared import PreparedClips, load_clips
 from divid_diffusers.data.puppets import MOTIONS, Appearance, Puppets, render
 from divid_diffusers.data.sampling import evenly_spaced
+from divid_diffusers.evaluation import true_swap
 from divid_diffusers.evaluation.reconstruction import perceptual_distance
 from divid_diffusers.evaluation.true_swap import (
+    BodyTruth,
     SkeletonTruth,
     SpritesTruth,
     score_true_swaps,
@@ -328,3 +331,37 @@ def test_swaps_that_do_not_fit_are_refused(sets):
             score_true_swaps(other, clips, clips, truth)
     with pytest.raises(ValueError, match="hold NaN or infinity"):
         score_true_swaps(swaps * nan, clips, clips, truth)
+
+
+def body_simply(skeleton, person, size, shown=None):
+    """A stand-in for the renderer: the puppet of a number that the person gives."""
+    frames = render_skeleton(skeleton, Appearance.sample(int(person.volume * 1e6)), size)
+    return frames if shown is None else frames[shown]
+
+
+def test_recordings_by_rendered_people_have_truths_of_their_own(recordings, tmp_path, monkeypatch):
+    monkeypatch.setattr(people_body, "body_renderer", lambda size: None)
+    monkeypatch.setattr(people_body, "render_body", body_simply)
+    monkeypatch.setattr(true_swap, "render_body", body_simply)
+    monkeypatch.setattr(mhad, "version", lambda name: "0.6.2")
+    flags = ["--size=24", "--num_people=12", "--num_test=5", "--num_workers=1"]
+    mhad.main(["--modality=people", f"--input={recordings}", f"--output_dir={tmp_path / 'set'}", *flags])
+    clips = load_clips(str(tmp_path / "set"), "test")
+    assert {"identity", "skin", "hair", "performer", "action"} == set(clips.labels)
+    truth = true_clips(clips, FRAMES, recordings)
+    assert isinstance(truth, BodyTruth)
+    static, dynamic = list(clips), [*list(clips)[2:], *list(clips)[:2]]
+    row = score_true_swaps(true_swaps(truth, static, dynamic), static, dynamic, truth)["swaps"]
+    assert row["psnr"][0] == 100 and row["identity_kept"][0] == row["motion_kept"][0] == 1
+    assert len(truth.other_motions(clips[0])) <= truth.most_others
+
+
+@pytest.mark.parametrize("error", [ImportError("Rendered people need anny."), OSError("OpenGL could not be started.")])
+def test_what_rendered_people_lack_is_said_before_the_work(recordings, tmp_path, monkeypatch, error):
+    def missing(size):
+        raise error
+
+    monkeypatch.setattr(people_body, "body_renderer", missing)
+    with pytest.raises(SystemExit, match=str(error)):
+        mhad.main(["--modality=people", f"--input={recordings}", f"--output_dir={tmp_path / 'set'}", "--num_test=2"])
+    assert not any(tmp_path.iterdir())

@@ -7,6 +7,7 @@
     rgb        a1_s1_t1_color.avi     the middle of each frame, 480 x 480, or --crop
     depth      a1_s1_t1_depth.mat     nearness as grey, 64 x 64; also a zip of packed a1_s1_t1_depth.npy
     skeleton   a1_s1_t1_skeleton.mat  the motion of the recording, performed by a drawn person (Puppets)
+    people     a1_s1_t1_skeleton.mat  the same, performed by a rendered person (see people.py)
 
 Open the result with datasets.load_from_disk. A tenth of the training recordings are for validation, of which another
 trial of the same person and action stays in training: the same ones for every modality. Three recordings (a8_s1_t4,
@@ -15,8 +16,10 @@ a23_s6_t4, a27_s8_t4) were never released.
 
 import functools
 import io
+import os
 import tempfile
 import zipfile
+from importlib.metadata import version
 from pathlib import Path
 
 import cv2
@@ -26,6 +29,7 @@ from split import hold_out_validation, random_test_ids
 
 from divid_diffusers.clips.processor import ClipProcessor
 from divid_diffusers.clips.reading import open_source
+from divid_diffusers.data import people_body
 from divid_diffusers.data.mhad import (
     ACTIONS,
     CROSS_SUBJECT_TEST,
@@ -36,11 +40,14 @@ from divid_diffusers.data.mhad import (
     read_depth,
 )
 from divid_diffusers.data.mhad_skeleton import read_skeleton, render_skeleton
+from divid_diffusers.data.people import DRAWING
+from divid_diffusers.data.people_person import HAIR_STYLES, SKINS, Person
 from divid_diffusers.data.puppets import Appearance
 from divid_diffusers.flags import SEED, whole
 
 
 SUFFIXES = {"rgb": ("_color.avi",), "depth": ("_depth.mat", "_depth.npy"), "skeleton": ("_skeleton.mat",)}
+SUFFIXES["people"] = SUFFIXES["skeleton"]
 CROP = slice(156, 492)  # columns of the 640; a crop used by others
 NUM_RECORDINGS = 861
 CITATION = "Chen, Jafari and Kehtarnavaz: UTD-MHAD, a multimodal dataset for human action recognition. ICIP 2015."
@@ -59,7 +66,7 @@ def parse_args(argv=None):
         "--crop", action="store_true", help="rgb: columns 156 to 492, squeezed to a square, as others do."
     )
     parser.add_argument(
-        "--num_people", type=whole(1), default=32, help="skeleton: how many drawn people perform the motions."
+        "--num_people", type=whole(1), default=32, help="skeleton, people: how many people perform the motions."
     )
     parser.add_argument(
         "--split",
@@ -69,7 +76,7 @@ def parse_args(argv=None):
         "6 and 8.",
     )
     parser.add_argument("--num_test", type=whole(1), default=NUM_TEST_CLIPS, help="Test clips of --split clip.")
-    parser.add_argument("--seed", type=SEED, default=0, help="Of --split clip, and of who performs a skeleton.")
+    parser.add_argument("--seed", type=SEED, default=0, help="Of --split clip, and of who performs what.")
     args = parser.parse_args(argv)
     if args.modality == "depth" and args.size != 64:
         parser.error("--size is 64 for depth: its frames are prepared as the packed set is.")
@@ -101,13 +108,17 @@ def read_file(root: Path, name: str) -> bytes:
         raise ValueError(f"{name} is damaged in {root.name} ({error}): download the zip again.") from error
 
 
-def read_clip(clip: Clip, root: Path, modality: str, size: int, crop: bool) -> np.ndarray:
+def read_clip(clip: Clip, root: Path, modality: str, size: int, crop: bool, drawn_by: str = "") -> np.ndarray:
+    """`drawn_by` keeps apart what was rendered by other versions, when a stopped run goes on."""
     content = read_file(root, clip.source)
     if modality == "rgb":
         return read_rgb(content, clip.source, size, crop)
     if modality == "skeleton":
         person = Appearance.sample(int(clip.labels["identity"]))
         return render_skeleton(read_skeleton(content, clip.source), person, size)
+    if modality == "people":
+        skeleton, person = read_skeleton(content, clip.source), Person.sample(int(clip.labels["identity"]))
+        return people_body.render_body(skeleton, person, size)
     depth = read_packed(content, clip.source) if clip.source.endswith(".npy") else read_depth(content, clip.source)
     return depth[..., None]
 
@@ -155,12 +166,17 @@ def make_plan(args) -> Plan:
     labels = {"identity": SUBJECTS, "action": ACTIONS}
     if args.modality == "skeleton":
         labels = {"identity": [str(n) for n in range(args.num_people)], "performer": SUBJECTS, "action": ACTIONS}
+    elif args.modality == "people":
+        labels = {"identity": [str(n) for n in range(args.num_people)], "skin": list(SKINS), "hair": list(HAIR_STYLES)}
+        labels |= {"performer": SUBJECTS, "action": ACTIONS}
     people = np.random.RandomState(args.seed).randint(args.num_people, size=(27, 8, 4))
     clips = []
     for name, r in recordings.items():
         who = {"identity": f"s{r.subject}", "performer": f"s{r.subject}"}
-        if args.modality == "skeleton":
-            who["identity"] = str(people[r.action - 1, r.subject - 1, r.trial - 1])
+        if args.modality in ("skeleton", "people"):
+            number = people[r.action - 1, r.subject - 1, r.trial - 1]
+            person = Person.sample(number)
+            who |= {"identity": str(number), "skin": person.skin_tone, "hair": person.hair_style}
         values = who | {"action": ACTIONS[r.action - 1]}
         split = "test" if r.clip_id in test else "train"
         clips.append(Clip(r.clip_id, name, split, {label: values[label] for label in labels}))
@@ -171,11 +187,16 @@ def make_plan(args) -> Plan:
     missing = NUM_RECORDINGS - len(clips)
     if missing > 0:
         skipped["others"] = f"{missing} of the {NUM_RECORDINGS} released recordings are not in {args.input.name}"
+    how = {"root": args.input.absolute(), "modality": args.modality, "size": args.size, "crop": args.crop}
+    if args.modality == "people":
+        try:
+            people_body.body_renderer(args.size)
+        except (ImportError, OSError) as error:
+            raise SystemExit(str(error)) from error
+        how["drawn_by"] = f"anny {version('anny')}, {DRAWING}"
     return Plan(
         clips,
-        functools.partial(
-            read_clip, root=args.input.absolute(), modality=args.modality, size=args.size, crop=args.crop
-        ),
+        functools.partial(read_clip, **how),
         (args.size, args.size, 1 if args.modality == "depth" else 3),
         labels,
         rule + validation_rule,
@@ -188,6 +209,7 @@ def make_plan(args) -> Plan:
 
 def main(argv=None) -> None:
     args = parse_args(argv)
+    os.environ.setdefault("LP_NUM_THREADS", "0")  # Mesa renders in the process that asks: there is one per core
     prepare(make_plan(args), args.output_dir, args.num_workers)
 
 
