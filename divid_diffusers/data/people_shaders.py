@@ -1,7 +1,7 @@
 """How rendered people are coloured and lit, in OpenGL's shading language.
 
 Colours are painted by place in the mean person at rest ("canonical", metres), so that a brow stays a brow in every
-face and in every expression: nothing is looked up in a picture, and no texture of anybody's is needed.
+face and in every expression, without a texture of anybody. Only lips and the inside of the mouth come from masks.
 
 Triangles are smaller than what a software renderer shades at once. So they are drawn to three pictures of numbers
 (`PLACES`: what is seen, and where), and every pixel is then painted once, from these (`PAINT`): five times as fast.
