@@ -173,8 +173,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         type=float,
         default=0.0,
         help="Of L_inv: s read from a one-step swap, which shows the static donor in another clip's pose, must be the "
-        "donor's. 0.05 is a "
-        "value to try. Off in the paper.",
+        "donor's. Off in the paper.",
     )
     loss.add_argument(
         "--dynamic_swaps",
@@ -281,6 +280,8 @@ def check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
         )
     if not args.residual and args.first_frame == "null":
         parser.error("--no-residual leaves no residual for --first_frame null to take the place of: choose context.")
+    if "invariance_weight" not in args.given and (args.prediction_type != "sample" or args.train_batch_size < 2):
+        args.invariance_weight = 0.0  # the recipe's, which is for what it is for
     for name in ("invariance_weight", "dynamic_swaps"):
         if getattr(args, name) and (args.prediction_type != "sample" or args.train_batch_size < 2):
             parser.error(
