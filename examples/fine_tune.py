@@ -15,7 +15,7 @@ parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbr
 parser.add_argument("videos", help="A folder of videos, of one person, animal or thing each.")
 parser.add_argument("output_dir")
 parser.add_argument("--model", default=str(HERE / "divid-puppets-tiny"), help="Where training starts.")
-parser.add_argument("--max_train_steps", default="2000")
+parser.add_argument("--max_train_minutes", default="20")
 args, training_flags = parser.parse_known_args()  # others go to train_divid.py
 
 dataset = str(Path(args.output_dir) / "clips")
@@ -24,7 +24,7 @@ commands = [
     [
         *("accelerate", "launch", HERE.parent / "training" / "train_divid.py"),
         *("--dataset", dataset, "--pretrained_model_name_or_path", args.model, "--output_dir", args.output_dir),
-        *("--max_train_steps", args.max_train_steps, "--learning_rate", "2e-4"),
+        *("--max_train_minutes", args.max_train_minutes),
         *training_flags,
     ],
 ]
