@@ -89,6 +89,7 @@ def test_kept_latents_are_those_of_every_step_but_for_rounding(latents, tmp_path
     monkeypatch.setattr(on_latents, "CLIPS_PER_FILE", 2)
     kept = cached_latents(tmp_path / "kept", PUPPETS, latents, CPU)
     assert len(kept) == 5 and len(list((tmp_path / "kept").glob("*.safetensors"))) == 3
+    assert len({path.stat().st_mode for path in (tmp_path / "kept").iterdir()}) == 1, "others may read them"
     expected = latents.encode(pixels(PUPPETS))
     found = torch.stack([kept[index]["frames"] for index in range(5)])
     assert found.dtype == torch.float32

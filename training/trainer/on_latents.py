@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -181,6 +182,7 @@ def write_whole(folder: Path, number: int, latents: dict[str, torch.Tensor]) -> 
     partial = folder / f".partial-{number}-{os.getpid()}"
     try:
         save_file(latents, partial)
+        shutil.copymode(folder / ABOUT, partial)  # safetensors writes for the owner alone
         partial.replace(file_of(folder, number))
     finally:
         partial.unlink(missing_ok=True)
