@@ -117,7 +117,7 @@ class OurJudge(Judge):
 
     def __call__(self, clips: torch.Tensor, frame_level: bool = False) -> dict[str, torch.Tensor]:
         if frame_level:
-            raise NotImplementedError("This judge names clips, not single frames.")
+            raise ValueError("The judge names whole clips: evaluators of single frames cannot be run with it.")
         return {factor: each.argmax(dim=1) for factor, each in self.judge.predict(clips).items()}
 
 

@@ -24,7 +24,7 @@ from tqdm.auto import tqdm
 from trainer.batch_norm import settle_batch_norm
 from trainer.checkpoints import all_finite
 from trainer.checks import check
-from trainer.start import create, lock
+from trainer.start import open_for_one_model
 
 from divid_diffusers.data.prepared import PreparedClips, load_clips, load_training_clips
 from divid_diffusers.data.sampling import ResumableBatchSampler, evenly_spaced, sample_frame_indices
@@ -169,23 +169,6 @@ def open_sets(args) -> dict[str, PreparedClips]:
     return sets
 
 
-def open_output_dir(output_dir: Path):
-    """
-    Made, locked and free of another judge, before anything is trained. Returns the lock, which lasts as long as the
-    process.
-    """
-    refusal = create(output_dir, ".writable")
-    if refusal:
-        raise SystemExit(refusal)
-    (output_dir / ".writable").unlink()
-    held, refusal = lock(output_dir)
-    if refusal is None and (output_dir / "config.json").exists():
-        refusal = f"--output_dir {output_dir} holds a model already: give another folder, or move it away."
-    if refusal:
-        raise SystemExit(refusal)
-    return held
-
-
 def main(argv=None) -> None:
     args = parse_args(argv)
     sets = open_sets(args)
@@ -206,7 +189,7 @@ def main(argv=None) -> None:
     except (OSError, ValueError) as error:  # a factor of one class, no judge to go on from
         raise SystemExit(str(error)) from error
     judge.train()
-    held = open_output_dir(args.output_dir)
+    held = open_for_one_model(args.output_dir)
     start = time.monotonic()
     try:
         fit(judge, train, args)

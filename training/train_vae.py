@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 from tqdm.auto import tqdm
 from trainer.checkpoints import all_finite
 from trainer.checks import check
-from trainer.start import create, lock
+from trainer.start import open_for_one_model
 
 from divid_diffusers.clips.processor import crop_and_resize
 from divid_diffusers.data.held_out import PUPPETS_SEED
@@ -160,20 +160,6 @@ def measure(vae: AutoencoderTiny, frames: torch.Tensor) -> float:
     return torch.cat(found).mean().item()
 
 
-def open_output_dir(output_dir: Path):
-    """Made, locked and free of another model, before anything is trained; returns the lock, which must be kept."""
-    refusal = create(output_dir, ".writable")
-    if refusal:
-        raise SystemExit(refusal)
-    (output_dir / ".writable").unlink()
-    held, refusal = lock(output_dir)
-    if refusal is None and (output_dir / "config.json").exists():
-        refusal = f"--output_dir {output_dir} holds a model already: give another folder, or move it away."
-    if refusal:
-        raise SystemExit(refusal)
-    return held
-
-
 def save(vae: AutoencoderTiny, report: dict, output_dir: Path) -> None:
     """Whole or not at all: config.json, without which a folder is no model, is moved in last."""
     with tempfile.TemporaryDirectory(prefix=".saving-", dir=output_dir) as scratch:
@@ -192,7 +178,7 @@ def main(argv=None) -> None:
     torch.manual_seed(args.seed)
     torch.set_flush_denormal(True)
     sets = {name: open_set(name, args) for name in args.dataset}
-    held = open_output_dir(args.output_dir)
+    held = open_for_one_model(args.output_dir)
     start = time.monotonic()
     train = [some_frames(clips, args.num_clips, args) for clips, _ in sets.values()]
     validation = {

@@ -128,6 +128,22 @@ def lock(output_dir: Path):
     return file, None
 
 
+def open_for_one_model(output_dir: Path):
+    """
+    Made, locked and free of another model, before anything is trained, for what is trained in one go. Returns the
+    lock, which lasts as long as the process. Raises SystemExit, in a sentence.
+    """
+    if refusal := create(output_dir, ".writable"):
+        raise SystemExit(refusal)
+    (output_dir / ".writable").unlink()
+    held, refusal = lock(output_dir)
+    if refusal is None and (output_dir / "config.json").exists():
+        refusal = f"--output_dir {output_dir} holds a model already: give another folder, or move it away."
+    if refusal:
+        raise SystemExit(refusal)
+    return held
+
+
 def taken(output_dir: Path, args) -> str | None:
     """Why a run must not begin here, if it must not: the folder holds what another run made."""
     found = checkpoints.complete_checkpoints(output_dir)
