@@ -20,10 +20,11 @@ test:
 	python -m pytest tests
 
 # The oldest versions that setup.py admits, in an environment of their own: TESTS="tests/models" for less than everything.
+# It comes first on the path, as an active one does: accelerate looks there for its mpirun.
 TESTS ?= tests
 test-minimum:
 	python3 -m venv --clear build/minimum
 	build/minimum/bin/pip install --quiet --no-deps --editable . packaging
 	build/minimum/bin/python tests/minimum_versions.py > build/minimum/versions.txt
 	build/minimum/bin/pip install --quiet -c build/minimum/versions.txt --editable ".[dev]"
-	build/minimum/bin/python -m pytest -n auto $(TESTS)
+	PATH="$(CURDIR)/build/minimum/bin:$$PATH" python -m pytest -n auto $(TESTS)
