@@ -87,6 +87,12 @@ def test_harder_pairs_are_those_whose_first_frames_differ_most_and_no_label_is_s
     assert [len(harder_pairs(CLIPS, LABELS, number)) for number in (5, 12, 15)] == [5, 12, 15]
 
 
+def test_harder_pairs_go_by_first_frames_whatever_comes_after_them():
+    clips = torch.zeros(3, 2, 1, 16, 16)
+    clips[1, 0], clips[2, 1] = 0.5, 1
+    assert (0, 1) in harder_pairs(clips, {"identity": [0, 1, 2]}, 3)
+
+
 class Perfect:
     """Knows what every clip is."""
 

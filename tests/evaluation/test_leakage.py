@@ -52,6 +52,8 @@ def test_codes_that_hold_their_own_factor_alone_do_not_leak(perfect):
     assert accuracy(perfect, "S->S") == accuracy(perfect, "D->D") == 1
     assert accuracy(perfect, "S->D") < 0.5  # chance is a third
     assert accuracy(perfect, "D->S") < 0.4  # chance is a quarter
+    chosen = perfect["probes"]["d"]["action"]
+    assert (chosen["probe"], chosen["features"]) == ("linear", "mean"), "of those that tell alike the simplest"
 
 
 def test_an_identity_copied_into_d_is_found(leaky, perfect):
@@ -249,6 +251,18 @@ def test_the_floors_are_the_probes_on_pixels():
     assert accuracy(floors, "S->D") < 0.6 and accuracy(floors, "D->S") < 0.5
 
 
+def test_pixels_are_the_first_frame_and_what_differs_from_it_in_every_other():
+    """Frames of one grey each; of 32 x 32 pixels four make one of 16 x 16."""
+    codes = perfect_codes(2, seed=0)
+    greys = np.array([[0.0, 0.25, 0.5], [1.0, 0.5, 0.75]])
+    clips = torch.from_numpy(greys)[:, :, None, None, None].expand(-1, -1, 2, 32, 32)
+    pixels = replace(codes, clips=clips, recordings=np.array([7, 7])).pixels()
+    assert pixels.static.shape == (2, 2 * 16 * 16) and pixels.dynamic.shape == (2, 2, 2 * 16 * 16)
+    assert np.array_equal(pixels.static[:, -1], [0, 1])
+    assert np.array_equal(pixels.dynamic[:, :, -1], [[0.25, 0.5], [-0.5, -0.25]])
+    assert pixels.factors.keys() == codes.factors.keys() and pixels.recordings.tolist() == [7, 7]
+
+
 def test_orthogonality_stands_beside_where_the_widths_agree(perfect):
     assert perfect["orthogonality"] is None  # 4 against 3
 
@@ -300,8 +314,9 @@ def broken(codes, **changes):
 
 
 def with_nan(array, clips):
+    """One number of each of those clips."""
     array = array.copy()
-    array[clips] = np.nan
+    array[clips, ..., 0] = np.nan
     return array
 
 
@@ -348,6 +363,14 @@ def test_what_would_mean_nothing_is_refused(where, change, message):
     splits[where] = broken(splits[where], **change(splits[where]))
     with pytest.raises(ValueError, match=message):
         measure_leakage(splits["train"], splits["test"])
+
+
+@pytest.mark.parametrize("dynamic_factors", [{}, {"identity": np.arange(40) % 4}])
+def test_both_kinds_of_factors_are_needed_and_none_may_be_both(dynamic_factors):
+    """In the test clips, too, so that training and test clips agree."""
+    codes = replace(perfect_codes(40, seed=0), dynamic_factors=dynamic_factors)
+    with pytest.raises(ValueError, match="at least one of each and none that is both"):
+        measure_leakage(codes, codes)
 
 
 def test_a_small_set_of_many_classes_can_still_be_probed():

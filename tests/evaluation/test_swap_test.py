@@ -151,6 +151,7 @@ def test_pairs_are_all_or_drawn_with_a_seed():
     assert len(ordered_pairs(5)) == len(set(ordered_pairs(5))) == 20 and all(a != b for a, b in ordered_pairs(5))
     assert ordered_pairs(9, 30, seed=1) == ordered_pairs(9, 30, seed=1) != ordered_pairs(9, 30, seed=2)
     assert len(set(ordered_pairs(9, 30))) == 30 and len(ordered_pairs(3, 100)) == 6
+    assert ordered_pairs(2) == [(0, 1), (1, 0)]
     drawn = score(lambda s, d: (s[:, 0], d[:, 1]), pairs=ordered_pairs(20, 50), batch_size=7)
     assert drawn["swaps"]["all"]["n"] == 50 and shares(drawn["swaps"]["all"]) == (1, 1, 1)
 
@@ -181,6 +182,15 @@ def test_broken_codes_and_other_shapes_are_refused():
 
     with pytest.raises(ValueError, match="static codes hold NaN"):
         swap_test(Broken(None), judge, CLIPS, LABELS)
+
+    class BrokenOnce(Model):
+        def encode(self, clips):
+            static, dynamic = super().encode(clips)
+            dynamic[-1, -1, -1] = np.inf
+            return static, dynamic
+
+    with pytest.raises(ValueError, match="dynamic codes hold NaN or infinity"):
+        swap_test(BrokenOnce(None), judge, CLIPS, LABELS)
     with pytest.raises(ValueError, match=r"decodes \(3, 1, 2, 2\), but the clips are \(4, 1, 2, 2\)"):
         longer = CLIPS[:, [0, 0, 1, 2]]
         swap_test(Model(lambda s, d: (s[:, 0], d[:, 1])), judge, longer, LABELS)
@@ -198,3 +208,22 @@ def test_two_models_are_compared_on_the_same_pairs_over_people():
     assert paired(copies, perfect, "different in both")[0] == -1 and paired(perfect, perfect, "harder")[0] == 0
     assert paired(perfect, score(lambda s, d: (s[:, 0], d[:, 1])), "harder") is None
     assert paired(perfect, copies, "harder", "a judge that was not asked") is None
+
+
+def test_models_that_were_asked_other_pairs_or_another_judge_are_not_compared():
+    """Rows of as many pairs could be subtracted, and would say nothing."""
+
+    def scored(people, judges=("",)):
+        return {"pairs": {"harder": {"people": people, "right": dict.fromkeys(judges, "110")}}}
+
+    here = scored("0,1 1,2 2,0")
+    assert paired(here, scored("0,1 1,2 2,0"), "harder")[0] == 0
+    assert paired(here, scored("0,1 1,2 2,1"), "harder") is None
+    other = scored("0,1 1,2 2,0", judges=("", "another"))
+    assert paired(here, other, "harder", "another") is None and paired(other, here, "harder", "another") is None
+
+
+def test_one_person_has_no_interval_over_people():
+    alone = score(lambda s, d: (s[:, 0], d[:, 1]), pairs=[(0, 5), (5, 0)], people=[0] * 20)
+    assert "joint_over_people" not in alone["swaps"]["all"] and alone["swaps"]["all"]["joint"][0] == 1
+    assert paired(alone, alone, "different in both") is None
