@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from degrade import BLUR, NOISE, blurred, noisy
+from degrade import BLUR, NOISE, SHIFT, ZOOM, blurred, moved, noisy
 from diffusers.training_utils import EMAModel
 from safetensors import SafetensorError
 from torch.nn import functional as F
@@ -64,38 +64,46 @@ def parse_args(argv=None):
     )
     parser.add_argument("--blur", type=float, default=BLUR, help="Augmentation: pixels of blur, at most.")
     parser.add_argument("--noise", type=float, default=NOISE, help="Augmentation: spread of the noise, at most.")
+    parser.add_argument(
+        "--moved_factors",
+        nargs="+",
+        default=[],
+        help="Those of --factors that a swap performs in another place and size, e.g. action: asked of every second "
+        "clip moved and zoomed by far, of which nothing else is asked.",
+    )
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(argv)
     check(parser, args)
     args.factors = list(dict.fromkeys(args.factors))
+    unknown = [factor for factor in args.moved_factors if factor not in args.factors]
+    if unknown:
+        parser.error(f"--moved_factors: {', '.join(unknown)} is not among --factors {' '.join(args.factors)}.")
     return args
 
 
 def augment(clips: torch.Tensor, args, rng: np.random.Generator) -> torch.Tensor:
     """
     Clips `(B, N, C, H, W)` in [0, 1], each moved, zoomed, stretched and brightened as a whole, then blurred and made
-    noisy as decoders do, half of them each. Never mirrored: left and right are different actions.
+    noisy as decoders do, half of them each. With `--moved_factors` every second one is moved and zoomed by far. Never
+    mirrored: left and right are different actions.
     """
-    batch, num_frames, channels, height, width = clips.shape
+    batch = len(clips)
+    far = torch.arange(batch) % 2 == 1 if args.moved_factors else torch.zeros(batch, dtype=torch.bool)
 
     def uniform(limit, *shape):
-        return torch.from_numpy(rng.uniform(-limit, limit, shape)).float()
+        return torch.from_numpy(rng.uniform(-1, 1, shape)).float() * limit
 
-    zoom = 1 + uniform(args.zoom, batch, 1) + uniform(args.zoom / 3, batch, 2)
-    theta = torch.zeros(batch, 2, 3)
-    theta[:, 0, 0], theta[:, 1, 1] = zoom[:, 0], zoom[:, 1]
-    theta[:, :, 2] = uniform(args.shift, batch, 2) * 2 / torch.tensor([width, height])
-    grid = F.affine_grid(theta, [batch, 1, height, width], align_corners=False)
-    moved = F.grid_sample(clips.flatten(1, 2), grid, padding_mode="border", align_corners=False)
-    moved = moved.view(batch, num_frames, channels, height, width)
+    zoom = torch.where(far, ZOOM, args.zoom)[:, None]
+    zoom = 1 + uniform(zoom, batch, 1) + uniform(zoom / 3, batch, 2)
+    changed = moved(clips, uniform(torch.where(far, float(SHIFT), args.shift)[:, None], batch, 2), zoom)
     # The black around a depth recording stays black, as it does on the sensor.
-    moved = (moved * (1 + uniform(args.brightness, batch, 1, 1, 1, 1))).clamp(0, 1)
+    changed = (changed * (1 + uniform(args.brightness, batch, 1, 1, 1, 1))).clamp(0, 1)
     if args.blur:
-        moved = blurred(moved, uniform(args.blur, batch).clamp_min(0))
+        changed = blurred(changed, uniform(args.blur, batch).clamp_min(0))
     if args.noise:
         seed = torch.Generator().manual_seed(int(rng.integers(2**31)))
-        moved = noisy(moved, uniform(args.noise, batch).clamp_min(0), seed)
-    return moved
+        changed = noisy(changed, uniform(args.noise, batch).clamp_min(0), seed)
+    return changed
 
 
 def load_batch(clips: PreparedClips, positions, args) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
@@ -115,15 +123,17 @@ def load_batch(clips: PreparedClips, positions, args) -> tuple[torch.Tensor, dic
 
 def measure(judge: ClipJudge, clips: PreparedClips, args) -> dict[str, dict[str, list[float]]]:
     """
-    Accuracy on real clips, on the same ones blurred and with noise: per factor and all together, as
-    [share, low, high, n].
+    Accuracy on real clips, on the same ones blurred, with noise, and in another place and size: per factor and all
+    together, as [share, low, high, n].
     """
     every = [clips[index] for index in range(len(clips))]
     frames = evenly_spaced(every, args.num_frames).float() / 255
+    place = torch.from_numpy(np.random.default_rng(args.seed).choice([-0.5, 0.5], (len(frames), 3))).float()
     seen = {
         "real": frames,
         "blurred": blurred(frames, torch.full((len(frames),), BLUR)),
         "noisy": noisy(frames, torch.full((len(frames),), NOISE), torch.Generator().manual_seed(args.seed)),
+        "moved": moved(frames, SHIFT * place[:, :2], 1 + 2 * ZOOM * place[:, 2:].expand(-1, 2)),
     }
     truth = {factor: np.array([clip[factor] for clip in every]) for factor in args.factors}
     return {name: accuracy(judge.predict(each), truth) for name, each in seen.items()}
@@ -255,8 +265,11 @@ def fit(judge: ClipJudge, train: PreparedClips, args) -> None:
         clips, labels = load_batch(train, next(batches), args)
         with torch.autocast("cpu", torch.bfloat16, enabled=torch.cpu._is_avx512_bf16_supported()):
             logits = judge(augment(clips, args, rng))
+        near = slice(None, None, 2 if args.moved_factors else 1)
+        asked = {factor: slice(None) if factor in args.moved_factors else near for factor in args.factors}
         loss = sum(
-            F.cross_entropy(logits[factor].float(), labels[factor], label_smoothing=0.1) for factor in args.factors
+            F.cross_entropy(logits[factor][rows].float(), labels[factor][rows], label_smoothing=0.1)
+            for factor, rows in asked.items()
         )
         refuse_broken(f"The loss at step {step + 1}", [loss])
         loss.backward()

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from degrade import blurred, noisy
+from degrade import blurred, moved, noisy
 from tiny import seeded
 
 
@@ -28,3 +28,15 @@ def test_noise_is_of_the_strength_asked_for_and_stays_in_range():
     changed = noisy(clips, torch.tensor([0.0, 0.05]), seeded())
     assert torch.equal(changed[0], clips[0]) and changed[1].std().item() == pytest.approx(0.05, rel=0.05)
     assert noisy(clips, torch.tensor([9.0, 9.0]), seeded()).aminmax() == (0, 1)
+
+
+def test_a_moved_clip_is_the_clip_in_another_place_and_size():
+    clips = torch.rand(2, 3, 1, 16, 16)
+    at = torch.tensor([[3.0, -2.0], [0.0, 0.0]])
+    same = torch.ones(2, 2)
+    seen = moved(clips, at, same)
+    torch.testing.assert_close(seen[0, ..., 2:, :-3], clips[0, ..., :-2, 3:], rtol=0, atol=1e-5)
+    torch.testing.assert_close(seen[1], clips[1], rtol=0, atol=1e-5)
+    ramp = torch.arange(16.0).expand(1, 1, 1, 16, 16)
+    wider = moved(ramp, torch.zeros(1, 2), torch.tensor([[0.5, 1.0]]))  # half as much is seen, as large again
+    torch.testing.assert_close(wider[0, 0, 0, 0], 7.5 + (torch.arange(16) - 7.5) / 2, rtol=0, atol=1e-4)

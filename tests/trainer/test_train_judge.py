@@ -2,10 +2,12 @@
 
 import functools
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import preparation
 import pytest
+import torch
 import train_judge
 
 from divid_diffusers.models.judge import ClipJudge
@@ -93,6 +95,32 @@ def test_a_judge_trained_on_blur_does_not_lose_to_blur(tmp_path, monkeypatch):
     assert plain.blurred_accuracy["identity"][0] < 0.7 < 0.9 < trained.blurred_accuracy["identity"][0]
 
 
+def test_moved_factors_alone_are_asked_of_clips_that_are_moved_by_far(dataset, tmp_path, monkeypatch):
+    real = train_judge.load_batch
+
+    def false_of_moved_clips(*args):
+        clips, labels = real(*args)
+        labels["identity"] = torch.where(torch.arange(len(clips)) % 2 == 1, 1 - labels["identity"], labels["identity"])
+        return clips, labels
+
+    monkeypatch.setattr(train_judge, "load_batch", false_of_moved_clips)
+    monkeypatch.setattr(train_judge, "SHIFT", 2)  # of 16 pixels
+    flags = ("--max_train_steps=60", "--brightness=0.05", "--kind=3d")
+    assert run(dataset, tmp_path / "moved", "--moved_factors=action", *flags).config.test_accuracy["joint"][0] == 1
+    report = json.loads((tmp_path / "moved/training.json").read_text())["test"]
+    assert report["moved"]["action"][0] == 1
+    assert run(dataset, tmp_path / "plain", *flags).config.test_accuracy["identity"][0] < 0.9
+
+
+def test_every_second_clip_is_moved_by_far_where_factors_ask_for_it():
+    clips = torch.rand(4, 2, 1, 64, 64)
+    nothing = dict.fromkeys(("shift", "zoom", "brightness", "blur", "noise"), 0)
+    for factors, far in (([], []), (["action"], [1, 3])):
+        args = SimpleNamespace(moved_factors=factors, **nothing)
+        changed = (train_judge.augment(clips, args, np.random.default_rng(0)) - clips).abs().amax((1, 2, 3, 4)) > 0.1
+        assert changed.nonzero()[:, 0].tolist() == far
+
+
 def test_the_same_seed_gives_the_same_judge(dataset, tmp_path):
     one, two = (run(dataset, tmp_path / name, "--max_train_steps=3") for name in ("one", "two"))
     assert all((a == b).all() for a, b in zip(one.parameters(), two.parameters(), strict=True))
@@ -115,6 +143,8 @@ def test_unknown_factors_and_sets_are_refused(dataset, tmp_path):
         run(dataset, tmp_path / "judge", "--factors", "hair")
     with pytest.raises(SystemExit, match="is not a prepared set"):
         run(tmp_path, tmp_path / "judge")
+    with pytest.raises(SystemExit):
+        run(dataset, tmp_path / "judge", "--moved_factors", "hair")
 
 
 def test_a_judge_that_is_not_finite_is_not_saved(dataset, tmp_path):
