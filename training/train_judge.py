@@ -78,6 +78,8 @@ def parse_args(argv=None):
     unknown = [factor for factor in args.moved_factors if factor not in args.factors]
     if unknown:
         parser.error(f"--moved_factors: {', '.join(unknown)} is not among --factors {' '.join(args.factors)}.")
+    if args.moved_factors and args.train_batch_size < 2:
+        parser.error("--moved_factors moves every second clip of a batch: take a --train_batch_size of at least 2.")
     return args
 
 
@@ -260,13 +262,13 @@ def fit(judge: ClipJudge, train: PreparedClips, args) -> None:
     ema = EMAModel(judge.parameters(), decay=0.999, use_ema_warmup=True, power=0.75)
     batches = iter(ResumableBatchSampler(len(train), args.train_batch_size, args.seed))
     rng = np.random.default_rng(args.seed)
+    near = slice(None, None, 2 if args.moved_factors else 1)  # the others are moved by far
+    asked = {factor: slice(None) if factor in args.moved_factors else near for factor in args.factors}
     bar = tqdm(range(args.max_train_steps))
     for step in bar:
         clips, labels = load_batch(train, next(batches), args)
         with torch.autocast("cpu", torch.bfloat16, enabled=torch.cpu._is_avx512_bf16_supported()):
             logits = judge(augment(clips, args, rng))
-        near = slice(None, None, 2 if args.moved_factors else 1)
-        asked = {factor: slice(None) if factor in args.moved_factors else near for factor in args.factors}
         loss = sum(
             F.cross_entropy(logits[factor][rows].float(), labels[factor][rows], label_smoothing=0.1)
             for factor, rows in asked.items()

@@ -143,8 +143,20 @@ def test_unknown_factors_and_sets_are_refused(dataset, tmp_path):
         run(dataset, tmp_path / "judge", "--factors", "hair")
     with pytest.raises(SystemExit, match="is not a prepared set"):
         run(tmp_path, tmp_path / "judge")
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (["--moved_factors=hair"], "--moved_factors: hair is not among --factors identity action."),
+        (["--moved_factors=action", "--train_batch_size=1"], "take a --train_batch_size of at least 2"),
+    ],
+)
+def test_moved_factors_that_cannot_be_are_refused_before_anything_is_read(tmp_path, capsys, flags, sentence):
     with pytest.raises(SystemExit):
-        run(dataset, tmp_path / "judge", "--moved_factors", "hair")
+        run(tmp_path / "nowhere", tmp_path / "judge", *flags)
+    assert sentence in capsys.readouterr().err
+    assert not (tmp_path / "judge").exists()
 
 
 def test_a_judge_that_is_not_finite_is_not_saved(dataset, tmp_path):
