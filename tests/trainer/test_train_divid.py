@@ -100,6 +100,28 @@ def test_a_resumed_run_ends_where_the_unbroken_one_does_whoever_loads_the_data(u
     assert_same_training(unbroken, tmp_path, step=4)
 
 
+def one_piece_of_memory(lstm):
+    """As on a GPU."""
+    weights = list(lstm.parameters())
+    pieces = torch.cat([weight.detach().flatten() for weight in weights]).split([w.numel() for w in weights])
+    for weight, piece in zip(weights, pieces):
+        weight.data = piece.view_as(weight)
+
+
+def test_a_run_whose_recurrent_weights_lie_in_one_piece_of_memory_is_resumed(unbroken, tmp_path, monkeypatch):
+    def new(*args, **kwargs):
+        encoder, *others = new_models(*args, **kwargs)
+        one_piece_of_memory(encoder.lstm)
+        return encoder, *others
+
+    monkeypatch.setattr("train_divid.new_models", new)
+    train_here(tmp_path / "whole", **RUN)
+    assert_same_training(unbroken, tmp_path / "whole", step=4)
+    shutil.copytree(tmp_path / "whole" / "checkpoint-2", tmp_path / "cut" / "checkpoint-2")
+    train_here(tmp_path / "cut", **RUN, resume_from_checkpoint="checkpoint-2")
+    assert_same_training(unbroken, tmp_path / "cut", step=4)
+
+
 def test_a_killed_run_ends_where_the_unbroken_one_does(unbroken, tmp_path):
     process = subprocess.Popen(
         command(tmp_path, **RUN | {"max_train_steps": 10_000}), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL

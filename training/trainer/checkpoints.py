@@ -9,7 +9,9 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils.constants import SAFE_WEIGHTS_NAME
 from safetensors import SafetensorError
+from safetensors.torch import load_file
 
 
 NAME = re.compile(r"checkpoint-(\d+)")
@@ -33,6 +35,26 @@ def complete_checkpoints(output_dir: Path) -> list[Path]:
 
 def step_of(checkpoint: Path) -> int:
     return int(NAME.fullmatch(checkpoint.name.removeprefix(REPLACED))[1])
+
+
+def keep_recurrent_weights(accelerator: Accelerator) -> None:
+    """
+    On a GPU the weights of a recurrent layer lie in one piece of memory. accelerate takes them for one tensor under
+    many names and saves a single one of them, and safetensors then refuses to load it. So checkpoints are written from
+    copies, and read by name.
+    """
+
+    def save(models: list, states: list[dict], folder: str) -> None:
+        for state in states:
+            state.update({name: tensor.clone() for name, tensor in state.items()})
+
+    def load(models: list, folder: str) -> None:
+        (model,) = models
+        model.load_state_dict(load_file(Path(folder) / SAFE_WEIGHTS_NAME))
+        models.clear()  # for accelerate nothing is left to load
+
+    accelerator.register_save_state_pre_hook(save)
+    accelerator.register_load_state_pre_hook(load)
 
 
 def save_checkpoint(

@@ -63,6 +63,7 @@ def train(
         optimizer, lambda _: rate_factor(args.lr_scheduler, share_done(args, progress), warm_up_share(args))
     )
     model, optimizer = accelerator.prepare(model, optimizer)
+    checkpoints.keep_recurrent_weights(accelerator)
     # Without `use_ema_warmup`, the average is over a ninth of what is done, however many steps the minutes hold.
     ema = EMAModel(
         model.parameters(), decay=args.ema_max_decay, use_ema_warmup=not time_counts, power=0.75, foreach=True
