@@ -17,7 +17,7 @@ def test_the_tiny_pipeline_encodes_and_decodes(channels):
     assert pipe.reconstruct(torch.rand(1, 2, channels, 64, 64), output_type="pt").frames.shape[2] == channels
 
 
-@pytest.mark.parametrize("preset", ["tiny", "paper"])
+@pytest.mark.parametrize("preset", ["tiny", "small", "paper"])
 def test_the_parts_of_a_preset_fit_together(preset):
     with torch.device("meta"):
         encoder, unet = build_models(preset, in_channels=1)
@@ -27,6 +27,16 @@ def test_the_parts_of_a_preset_fit_together(preset):
     assert unet.config.out_channels == 1
 
 
+def test_small_is_between_tiny_and_paper_and_fits_into_a_repository():
+    with torch.device("meta"):
+        sizes = {
+            name: sum(model.num_parameters() for model in build_models(name)) for name in ("tiny", "small", "paper")
+        }
+    assert sizes["tiny"] < sizes["small"] <= 30e6 < sizes["paper"]
+    with torch.device("meta"):
+        assert all(2 * model.num_parameters() < 25e6 for model in build_models("small"))  # bytes in half precision
+
+
 def test_fields_of_the_unet_can_be_set_and_the_scheduler_follows():
     pipe = build_pipeline("tiny", prediction_type="sample", static_dropout=0.1)
     assert pipe.unet.config.static_dropout == 0.1
@@ -34,7 +44,7 @@ def test_fields_of_the_unet_can_be_set_and_the_scheduler_follows():
 
 
 def test_an_unknown_preset_is_refused():
-    with pytest.raises(ValueError, match="There is no preset 'huge': choose one of paper, tiny"):
+    with pytest.raises(ValueError, match="There is no preset 'huge': choose one of paper, tiny, small"):
         build_models("huge")
 
 

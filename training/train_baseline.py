@@ -18,7 +18,7 @@ from trainer.flags import add_data_flags, add_optimisation_flags, add_output_fla
 from trainer.recipe import BatchPosition
 from trainer.start import start
 
-from divid_diffusers import SequentialVAEPipeline
+from divid_diffusers import PRESETS, SequentialVAEPipeline
 from divid_diffusers.models.frame_coders import FORMS
 from divid_diffusers.models.perceptual import VGGPerceptualDistance
 from divid_diffusers.models.sequential_vae import SequentialVAE
@@ -42,7 +42,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "own size "
         "and loss.",
     )
-    model.add_argument("--preset", default="tiny", choices=["paper", "tiny"], help="Width of DiViD's image encoder.")
+    model.add_argument("--preset", default="tiny", choices=sorted(PRESETS), help="Width of DiViD's image encoder.")
     model.add_argument(
         "--pixel_shortcut",
         action=argparse.BooleanOptionalAction,
