@@ -9,7 +9,8 @@ from tiny import RUN, SHORT_RUN, random_clips, seeded, tiny_pipeline
 from torch.nn import functional as F
 from train_divid import main, parse_args
 
-from divid_diffusers import SharedNoiseDDPMScheduler, build_models
+from divid_diffusers import DiViDPipeline, SharedNoiseDDPMScheduler, build_models
+from divid_diffusers.data.puppets import Puppets
 from divid_diffusers.training import step_noise
 from divid_diffusers.training.objective import TrainingModule, objective
 
@@ -69,3 +70,14 @@ def test_a_run_is_resumed_where_it_was(tmp_path):
     shutil.copytree(tmp_path / "whole" / "checkpoint-2", tmp_path / "cut" / "checkpoint-2")
     resumed = moments(tmp_path / "cut", resume_from_checkpoint="checkpoint-2")
     torch.testing.assert_close(resumed, unbroken, rtol=1e-3, atol=1e-6)
+
+
+def test_a_recorded_step_learns(tmp_path):
+    flags = SHORT_RUN | {"num_inference_steps": 2, "output_dir": tmp_path, "max_train_steps": 60, "num_puppets": 4}
+    words = [f"--{name}={value}" for name, value in flags.items() if name != "checkpointing_steps"]
+    with run_of_its_own("train_divid.py", "--cuda_graph", "--from_scratch", *words):
+        main(parse_args())
+    pipe = DiViDPipeline.from_pretrained(tmp_path)
+    clips = torch.stack([Puppets(4, num_frames=3)[i]["frames"] for i in range(4)]) / 255
+    error = (pipe.reconstruct(clips, output_type="pt").frames - clips).square().mean()
+    assert error < 0.8 * (clips.mean() - clips).square().mean()

@@ -6,7 +6,7 @@ import torch
 from accelerate.logging import get_logger
 from diffusers import DDIMScheduler
 from torch import nn
-from trainer import loop
+from trainer import graph_loop, loop
 from trainer.arguments import parse_args
 from trainer.card import write_model_card
 from trainer.clips import open_clips, some_clips
@@ -190,6 +190,8 @@ def check_run(args, noise_scheduler: SharedNoiseDDPMScheduler, num_clips: int, p
 
 def main(args) -> None:
     accelerator = start(args)
+    if args.cuda_graph:
+        graph_loop.check(accelerator, args)
     train_clips, held_out_clips, frame_shape = open_clips(args)
     latents = encoded_clips = None
     if args.pretrained_model_name_or_path:
@@ -213,7 +215,10 @@ def main(args) -> None:
         with accelerator.main_process_first():
             encoded_clips = cached_latents(Path(args.cache_latents), train_clips, latents, accelerator.device)
     recipe = DiViDRecipe(encoder, unet, noise_scheduler, args, latents)
-    loop.train(accelerator, recipe, train_clips, held_out_clips, args, encoded_clips)
+    if args.cuda_graph:
+        graph_loop.train(accelerator, recipe, train_clips, held_out_clips, args)
+    else:
+        loop.train(accelerator, recipe, train_clips, held_out_clips, args, encoded_clips)
 
 
 if __name__ == "__main__":

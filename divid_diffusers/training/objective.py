@@ -33,7 +33,7 @@ class TrainingModule(nn.Module):
     def forward(self, people, motions, noisy, noise: StepNoise, last_timestep: int, args):
         """s is of `people` and d of `motions`, `(B, N, C, H, W)`: the clips themselves, but for `--pair_by`."""
         if args.dynamic_swaps:
-            motions = self.shown_by_others(people, motions, noise, last_timestep)
+            motions = self.shown_by_others(people, motions, noise, last_timestep, args.cuda_graph)
         static_clips, dynamic_clips = views(people, motions, noise, args)
         tokens = self.encoder(static_clips, dynamic_frames=dynamic_clips)
         dynamic = take_frames(tokens.dynamic, noise.frames)
@@ -52,19 +52,21 @@ class TrainingModule(nn.Module):
         return prediction, tokens.static, tokens.dynamic, static_of_swaps
 
     @torch.no_grad()
-    def shown_by_others(self, people, motions, noise, last_timestep: int) -> torch.Tensor:
+    def shown_by_others(self, people, motions, noise, last_timestep, of_all: bool) -> torch.Tensor:
         """
         The motions; those in `noise.swap` as a swap shows them, predicted in one step from pure noise: performed by
-        the person of the next clip. A d that tells who performs is told wrong by it.
+        the person of the next clip. A d that tells who performs is told wrong by it. With `of_all`, which costs more,
+        every clip is swapped first: how many are chosen is then no shape.
         """
-        chosen = noise.swap.nonzero()[:, 0]
+        chosen = torch.arange(len(motions), device=motions.device) if of_all else noise.swap.nonzero()[:, 0]
         if not len(chosen):
             return motions
         dynamic = self.encoder(motions[chosen]).dynamic
         static = self.encoder(people[(chosen + 1) % len(people), :1]).static
         start = noise.noise[chosen, :1].expand(-1, motions.shape[1], -1, -1, -1)
         swaps = self.unet(start, last_timestep, static=static, dynamic=dynamic).sample
-        return motions.index_put((chosen,), swaps.clamp(-1, 1).to(motions.dtype))
+        swapped = motions.index_put((chosen,), swaps.clamp(-1, 1).to(motions.dtype))
+        return torch.where(noise.swap[:, None, None, None, None], swapped, motions)
 
     def static_of_swaps(self, static, dynamic, noise, last_timestep: int) -> torch.Tensor:
         """
@@ -121,7 +123,7 @@ def objective(
     """
     frames = take_frames(clips, noise.frames)
     noisy = noise_scheduler.add_noise(frames, noise.noise, noise.timesteps)
-    last_timestep = noise_scheduler.config.num_train_timesteps - 1
+    last_timestep = noise.timesteps.new_full((), noise_scheduler.config.num_train_timesteps - 1)
     people = partners if args.pair_by == "identity" else clips
     motions = partners if args.pair_by == "action" else clips
     prediction, static, dynamic, static_of_swaps = model(people, motions, noisy, noise, last_timestep, args)

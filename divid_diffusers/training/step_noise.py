@@ -61,12 +61,29 @@ def draw(
     generator = torch.Generator().manual_seed((args.seed * 1_000_003 + number) % 2**32)
     total = args.train_batch_size * world_size
     mine = slice(rank * args.train_batch_size, (rank + 1) * args.train_batch_size)
+    share = swap_share(args, step)
+    noise = draw_on("cpu", args, total, channels, size, static_dim, num_train_timesteps, share, generator)
+    return StepNoise(**{field.name: getattr(noise, field.name)[mine] for field in fields(noise)})
+
+
+def draw_on(
+    device: torch.device | str,
+    args,
+    total: int,
+    channels: int,
+    size: int,
+    static_dim: int,
+    num_train_timesteps: int,
+    swap_share: float = 0.0,
+    generator: torch.Generator | None = None,
+) -> StepNoise:
+    """The draws of `total` clips, on a device."""
 
     def uniform(*shape):
-        return torch.rand(shape, generator=generator)
+        return torch.rand(shape, generator=generator, device=device)
 
     def normal(*shape):
-        return torch.randn(shape, generator=generator)
+        return torch.randn(shape, generator=generator, device=device)
 
     # uniform for a bias of 1; above, the high noise where a frame has to come from its tokens is seen more often
     timesteps = (
@@ -74,19 +91,19 @@ def draw(
     )
     noise = normal(total, 1 if args.shared_noise else args.frames_per_clip, channels, size, size)
     frames = uniform(total, args.num_frames).argsort(dim=1)[:, : args.frames_per_clip]
-    colour = torch.eye(channels) + args.dynamic_recolour * normal(total, channels, channels)
+    colour = torch.eye(channels, device=device) + args.dynamic_recolour * normal(total, channels, channels)
     return StepNoise(
-        timesteps=timesteps[mine],
-        noise=noise[mine],
-        frames=frames[mine],
-        drop_static=(uniform(total) < args.static_dropout)[mine],
-        drop_dynamic=(uniform(total) < args.dynamic_dropout)[mine],
-        colour=colour[mine],
-        shade=(0.3 * args.dynamic_recolour * normal(total, channels))[mine],
-        stretch=(1 + args.dynamic_stretch * normal(total, 2)).clamp(0.5, 2)[mine],
-        static=normal(total, static_dim)[mine] * bool(args.static_bottleneck),
-        mirror=(uniform(total) < 0.5 * args.static_mirror)[mine],
-        swap=(uniform(total) < swap_share(args, step))[mine],
+        timesteps=timesteps,
+        noise=noise,
+        frames=frames,
+        drop_static=uniform(total) < args.static_dropout,
+        drop_dynamic=uniform(total) < args.dynamic_dropout,
+        colour=colour,
+        shade=0.3 * args.dynamic_recolour * normal(total, channels),
+        stretch=(1 + args.dynamic_stretch * normal(total, 2)).clamp(0.5, 2),
+        static=normal(total, static_dim) * bool(args.static_bottleneck),
+        mirror=uniform(total) < 0.5 * args.static_mirror,
+        swap=uniform(total) < swap_share,
     )
 
 

@@ -248,12 +248,13 @@ def test_no_attention_is_trained_in_bf16_on_a_cpu():
 SWAPS = ["--prediction_type", "sample", "--dynamic_swaps", "1", "--orthogonality_weight", "0"]
 
 
-def test_d_is_read_from_the_motion_as_the_next_clip_s_person_performs_it_where_that_was_drawn():
+@pytest.mark.parametrize("of_all", [False, True])
+def test_d_is_read_from_the_motion_as_the_next_clip_s_person_performs_it_where_that_was_drawn(of_all):
     clips, noise = random_clips(batch=3, frames=3), draws(*SWAPS, "--train_batch_size=3")
     noise = replace(noise, swap=torch.tensor([False, True, False]))
     torch.manual_seed(0)
     model = TrainingModule(tiny_encoder(), tiny_unet(prediction_type="sample"))
-    shown = model.shown_by_others(clips, clips, noise, 999)
+    shown = model.shown_by_others(clips, clips, noise, 999, of_all)
     assert torch.equal(shown[[0, 2]], clips[[0, 2]]) and not shown.requires_grad
     with torch.no_grad():
         static, dynamic = model.encoder(clips).static[2:], model.encoder(clips).dynamic[1:2]

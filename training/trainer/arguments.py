@@ -35,7 +35,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "paper's",
     )
     model = parser.add_argument_group("model")
-    model.add_argument("--preset", default="tiny", choices=["paper", "tiny"], help="Model size.")
+    model.add_argument("--preset", default="tiny", choices=sorted(PRESETS), help="Model size.")
     model.add_argument(
         "--pretrained_model_name_or_path",
         help="Start from this pipeline. What it decides need not be given, and cannot be changed; its dropout of "
@@ -191,6 +191,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "hears it from d alone. Try 3e-6 to 1e-4. Off in the paper.",
     )
     add_optimisation_flags(parser)
+    parser.add_argument(
+        "--cuda_graph",
+        action=argparse.BooleanOptionalAction,
+        default=False,
+        help="Record a step once and play it back: several times as fast on an NVIDIA GPU, for runs in one go whose "
+        "clips fit into its memory. --dataloader_num_workers read them.",
+    )
     out = add_output_flags(parser, "outputs/divid")
     out.add_argument(
         "--num_inference_steps", type=int, default=10, help="DDIM steps: validation, and the saved default."
