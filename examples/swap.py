@@ -13,7 +13,7 @@ from divid_diffusers.evaluation.true_swap import score_true_swaps, true_clips
 
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
-parser.add_argument("--model", default=str(Path(__file__).parent / "divid-puppets-tiny"), help="Trained on Puppets.")
+parser.add_argument("--model", default=str(Path(__file__).parent / "divid-puppets-small"), help="Trained on Puppets.")
 parser.add_argument("--output_dir", type=Path, default="outputs", help="Where swap.png and swap.gif go.")
 parser.add_argument("--num_people", type=int, default=4, choices=range(1, 13), metavar="N", help="Rows, up to 12.")
 parser.add_argument("--num_motions", type=int, default=5, choices=range(1, 13), metavar="N", help="Columns, up to 12.")

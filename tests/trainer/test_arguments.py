@@ -10,7 +10,7 @@ import pytest
 import train_baseline
 import train_judge
 import yaml
-from trainer.base import BASE, base
+from trainer.base import BASES, base
 from trainer.checks import RULES
 from trainer.flags import flags_shown
 
@@ -277,10 +277,11 @@ def own_clips(tmp_path_factory):
     return prepared(tmp_path_factory.mktemp("own") / "clips", (64, 64, 3))
 
 
-def test_own_clips_start_from_the_base_and_take_what_it_decides(own_clips):
-    args = parse_args(own_clips)
-    assert Path(args.pretrained_model_name_or_path).resolve() == BASE.resolve()
-    config = yaml.safe_load((BASE / "encoder" / "config.json").read_text())
+@pytest.mark.parametrize("preset", ["tiny", "small"])
+def test_own_clips_start_from_the_base_of_their_size_and_take_what_it_decides(own_clips, preset):
+    args = parse_args([*own_clips, *(["--preset=small"] if preset == "small" else [])])
+    assert Path(args.pretrained_model_name_or_path).resolve() == BASES[preset].resolve()
+    config = yaml.safe_load((BASES[preset] / "encoder" / "config.json").read_text())
     assert (args.pixel_shortcut, args.calibrate_tokens) == (config["pixel_shortcut"], False)
     assert args.command.count("pretrained") == 0  # the command on a card starts from there by itself
 

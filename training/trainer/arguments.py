@@ -39,7 +39,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     model.add_argument(
         "--pretrained_model_name_or_path",
         help="Start from this pipeline. What it decides need not be given, and cannot be changed; its dropout of "
-        "tokens and --residual can. Default: examples/divid-puppets-tiny for clips of 64x64 in colour.",
+        "tokens and --residual can. Default: examples/divid-puppets-tiny (or -small) for clips of 64x64 in colour.",
     )
     model.add_argument(
         "--from_scratch",

@@ -11,17 +11,20 @@ from divid_diffusers.data.puppets import SETS
 from .clips import set_names
 
 
-BASE = Path(__file__).parents[2] / "examples" / "divid-puppets-tiny"
-SHAPE = (64, 64, 3)  # height, width and channels of the frames it takes
+EXAMPLES = Path(__file__).parents[2] / "examples"
+BASES = {preset: EXAMPLES / f"divid-puppets-{preset}" for preset in ("tiny", "small")}
+SHAPE = (64, 64, 3)  # height, width and channels of the frames they take
 
 
 def base(args, given: dict) -> str | None:
     """
     The checkpoint where a run starts that was not told where to (`given` are the flags and values of the config file,
-    and those of the checkpoint that is resumed). None for drawn puppets, of which it was made, for another preset, for
-    latents, and for frames that it does not take.
+    and those of the checkpoint that is resumed). None for drawn puppets, of which it was made, for a preset without
+    one, for latents, and for frames that it does not take.
     """
-    if args.from_scratch or args.preset != "tiny" or args.pretrained_vae or "pretrained_model_name_or_path" in given:
+    if args.from_scratch or args.preset not in BASES or args.pretrained_vae:
+        return None
+    if "pretrained_model_name_or_path" in given:
         return None
     if any(name in SETS for name in set_names(args.dataset)):
         return None
@@ -29,4 +32,4 @@ def base(args, given: dict) -> str | None:
         shapes = {load_clips(name, "train").shape for name in set_names(args.dataset)}
     except ValueError:  # opening the clips says what is wrong
         return None
-    return os.path.relpath(BASE) if shapes == {SHAPE} else None
+    return os.path.relpath(BASES[args.preset]) if shapes == {SHAPE} else None
