@@ -1,6 +1,6 @@
 """
-The model sizes: `paper`, as published; `tiny`, which trains on a CPU core; `small`, between them, which two cores or a
-GPU train in an hour or in minutes. And the baselines in theirs.
+The model sizes: `paper`, as published; `tiny`, which trains on a CPU core; and `small`, between them. And the
+baselines in theirs.
 """
 
 from diffusers.schedulers.scheduling_utils import SchedulerMixin

@@ -1,5 +1,7 @@
 """What of a recorded step can be looked at without a GPU: its LSTM, its clips, and what it refuses."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from in_process import run_of_its_own
@@ -57,7 +59,7 @@ class PlayedBySteps:
 def test_a_run_learns_and_leaves_a_pipeline_with_its_card(tmp_path, monkeypatch):
     monkeypatch.setattr(graph_loop, "check", lambda *_: None)
     monkeypatch.setattr(graph_loop, "record", lambda *given: (graph := PlayedBySteps(*given), graph.loss))
-    flags = SHORT_RUN | {"num_inference_steps": 1, "output_dir": tmp_path, "max_train_steps": 60, "num_puppets": 3}
+    flags = SHORT_RUN | {"num_inference_steps": 1, "output_dir": tmp_path, "max_train_steps": 50, "num_puppets": 3}
     with run_of_its_own(
         "train_divid.py", "--cuda_graph", "--from_scratch", *(f"--{name}={value}" for name, value in flags.items())
     ):
@@ -67,21 +69,33 @@ def test_a_run_learns_and_leaves_a_pipeline_with_its_card(tmp_path, monkeypatch)
     clips = torch.stack([Puppets(3, num_frames=3)[i]["frames"] for i in range(3)]) / 255
     error = (pipe.reconstruct(clips, output_type="pt").frames - clips).square().mean()
     assert error < 0.7 * clips.var()
-    assert "60 steps of 2 clips of 3 frames" in (tmp_path / "README.md").read_text()
+    assert "50 steps of 2 clips of 3 frames" in (tmp_path / "README.md").read_text()
 
 
 @pytest.mark.parametrize(
-    "flags, named",
+    "flags, device, processes, named",
     [
-        (["--max_train_minutes=1"], "needs an NVIDIA GPU"),
-        (["--max_train_minutes=1", "--pair_by=identity"], "excludes --pair_by"),
-        (["--max_train_minutes=1", "--gradient_accumulation_steps=2"], "excludes --gradient_accumulation_steps"),
-        (["--max_train_minutes=1", "--frame_sampling=uniform"], "excludes --frame_sampling uniform"),
-        ([], "give --max_train_minutes"),
+        ("--max_train_minutes=1", "cpu", 1, "needs an NVIDIA GPU"),
+        ("", "cuda", 1, "give --max_train_minutes"),
+        ("--max_train_minutes=1", "cuda", 2, "excludes more than one process"),
+        ("--max_train_minutes=1 --pair_by=identity", "cuda", 1, "excludes --pair_by"),
+        ("--max_train_minutes=1 --gradient_accumulation_steps=2", "cuda", 1, "--gradient_accumulation_steps"),
+        ("--max_train_minutes=1 --mixed_precision=fp16", "cuda", 1, "excludes --mixed_precision fp16"),
+        ("--max_train_minutes=1 --frame_sampling=uniform", "cuda", 1, "excludes --frame_sampling uniform"),
     ],
 )
-@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU")
-def test_what_cannot_be_recorded_is_refused_before_anything_is_read(flags, named, tmp_path):
-    words = ["train_divid.py", "--cuda_graph", "--report_to=none", f"--output_dir={tmp_path}", *flags]
-    with run_of_its_own(*words), pytest.raises(SystemExit, match=named):
+def test_what_cannot_be_recorded_is_refused(flags, device, processes, named):
+    accelerator = SimpleNamespace(device=torch.device(device), num_processes=processes)
+    with pytest.raises(SystemExit, match=named):
+        graph_loop.check(accelerator, parse_args(["--cuda_graph", *flags.split()]))
+
+
+def test_a_run_on_a_gpu_passes():
+    accelerator = SimpleNamespace(device=torch.device("cuda"), num_processes=1)
+    graph_loop.check(accelerator, parse_args(["--cuda_graph", "--max_train_minutes=1", "--mixed_precision=bf16"]))
+
+
+def test_it_is_refused_before_anything_is_read(tmp_path):
+    words = ["--cuda_graph", "--dataset=gone", "--frame_sampling=uniform", f"--output_dir={tmp_path / 'run'}"]
+    with run_of_its_own("train_divid.py", *words), pytest.raises(SystemExit, match="excludes --frame_sampling"):
         main(parse_args())

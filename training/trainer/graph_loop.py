@@ -4,15 +4,17 @@ The training loop for one GPU, its whole step recorded as a CUDA graph and playe
 A step of these small networks is thousands of small kernels, and a GPU waits for the host that launches them one by
 one: docs/speed.md has figures. A recorded step launches itself. For that the clips lie in the GPU's memory, everything
 random is drawn there, and nothing in a step may depend on a value that the host would have to see: no resume, no
-pictures on the way, no second process. Such a run is minutes long.
+logs or pictures on the way, no second process. Such a run is minutes long.
 """
 
+import math
 import time
 from collections.abc import Callable, Sequence
 
 import torch
 from accelerate import Accelerator
 from accelerate.logging import get_logger
+from diffusers.training_utils import EMAModel
 from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
@@ -67,7 +69,13 @@ class ClipsOnDevice:
         whole = [torch.as_tensor(clip["frames"]) for clip in loader]
         self.lengths = torch.tensor([len(clip) for clip in whole], device=device)
         self.starts = self.lengths.cumsum(0) - self.lengths
-        self.frames = torch.cat(whole).to(device)
+        try:
+            self.frames = torch.cat(whole).to(device)
+        except torch.OutOfMemoryError as error:
+            raise SystemExit(
+                f"--cuda_graph keeps the clips in the GPU's memory, and {sum(map(len, whole)):,} frames do not fit: "
+                "leave it out, or prepare fewer or smaller ones."
+            ) from error
         self.longest = max(len(clip) for clip in whole)
 
     def draw(self, batch: int, num_frames: int) -> torch.Tensor:
@@ -166,28 +174,28 @@ def train(accelerator: Accelerator, recipe, train_clips: Sequence, held_out_clip
     for line in first_lines(accelerator, module, train_clips, held_out_clips, args):
         logger.info(line)
     graph, loss = record(step, optimizer)  # at a rate of zero, so that nothing is learned yet
-    average, progress = [each.detach().clone() for each in parameters], Progress()
+    time_counts, progress = args.max_train_minutes is not None, Progress()
+    ema = EMAModel(parameters, decay=args.ema_max_decay, use_ema_warmup=not time_counts, power=0.75, foreach=True)
     last_time, last_cpu_time = time.monotonic(), time.process_time()
     bar = tqdm(total=args.max_train_steps)
     while (share := share_done(args, progress)) < 1:
         rate.fill_(args.learning_rate * rate_factor(args.lr_scheduler, share, warm_up_share(args)))
         swaps.fill_(step_noise.swap_share(args, progress.step))
-        for _ in range(PLAYED):
+        steps = min(PLAYED, (args.max_train_steps or math.inf) - progress.step)
+        for _ in range(steps):
             graph.replay()
-        value, done = loss.item(), progress.step + PLAYED
-        if not torch.isfinite(torch.tensor(value)):
+            ema.step(parameters)
+        value, done = loss.item(), progress.step + steps
+        if not math.isfinite(value):
             raise SystemExit(f"The loss is {value} at step {done}: lower --learning_rate. Nothing was saved.")
-        decay = min(args.ema_max_decay, (1 + done) / (10 + done)) ** PLAYED
-        torch._foreach_lerp_(average, [each.detach() for each in parameters], 1 - decay)
         now, cpu_now = time.monotonic(), time.process_time()
         progress.advance(now - last_time, cpu_now - last_cpu_time, None)
         progress.step, last_time, last_cpu_time = done, now, cpu_now
         bar.total = round(done / max(share_done(args, progress), 1e-9))
-        bar.update(PLAYED)
+        bar.update(steps)
         bar.set_postfix(loss=f"{value:.4f}")
     bar.close()
-    with torch.no_grad():
-        torch._foreach_copy_(parameters, average)
+    ema.copy_to(parameters)
     del lstm.forward
     if not all_finite(parameters):
         raise SystemExit("The averaged weights are not finite: lower --learning_rate. Nothing was saved.")
