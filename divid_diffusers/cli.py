@@ -164,6 +164,8 @@ def encode(pipe: DiViDPipeline, args) -> None:
         lengths = ", ".join(str(len(clip)) for clip in tokens.dynamic)
         raise ValueError(f"The clips have {lengths} frames: encode clips of equal length together, others one by one.")
     arrays = {"static": tokens.static.float().cpu(), "dynamic": tokens.dynamic.float().cpu().contiguous()}
+    if tokens.reference is not None:
+        arrays["reference"] = tokens.reference.float().cpu()
     with written_whole(args.output) as partial:
         if args.output.suffix.lower() == ".npz":
             np.savez(partial, clips=np.array(args.clips), **{name: array.numpy() for name, array in arrays.items()})
@@ -184,11 +186,12 @@ def info(pipe: DiViDPipeline, args) -> None:
         "autoencoder": autoencoder_in_words(pipe),
         "prior": "none" if pipe.prior is None else f"makes up clips of up to {pipe.prior.config.max_frames} frames",
         "prediction": unet.prediction_type,
+        "static frame": "the decoder looks at it" if unet.get("reference_frame") else "known from its token alone",
         "sampler": f"{type(pipe.scheduler).__name__}, {pipe.config.num_inference_steps} steps",
         "directions": directions_in_words(pipe.directions),
         "guidance": "yes" if unet.static_dropout or unet.dynamic_dropout else "not trained for it",
     }.items():
-        print(f"{name:11} {value}")
+        print(f"{name:12} {value}")
 
 
 def autoencoder_in_words(pipe: DiViDPipeline) -> str:

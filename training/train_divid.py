@@ -22,6 +22,7 @@ from divid_diffusers import (
     SharedNoiseDDPMScheduler,
     build_models,
 )
+from divid_diffusers.models.reference_frame import with_reference_frame
 from divid_diffusers.training import step_noise
 from divid_diffusers.training.calibration import calibrate
 from divid_diffusers.training.objective import TrainingModule, objective
@@ -39,6 +40,7 @@ MODEL_FLAGS = (
     "shared_noise",
     "cross_attention",
     "token_modulation",
+    "reference_frame",
     "static_dropout",
     "dynamic_dropout",
 )
@@ -154,6 +156,8 @@ def pretrained_models(args, frame_shape: tuple[int, int]) -> tuple[Models, Laten
             f"{args.pretrained_model_name_or_path} takes frames of (channels, size) {pretrained.frame_shape}, but "
             f"{args.dataset} has {frame_shape}: prepare the clips anew."
         )
+    if args.reference_frame and not unet.config.reference_frame:
+        unet = with_reference_frame(unet)
     unet.register_to_config(static_dropout=args.static_dropout, dynamic_dropout=args.dynamic_dropout)
     return (encoder, unet, SharedNoiseDDPMScheduler.from_config(pretrained.scheduler.config)), latents
 

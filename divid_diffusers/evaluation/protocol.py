@@ -37,26 +37,44 @@ class PipelineDisentangler:
     the baselines.
 
     Every batch is decoded from the same start noise, seeded by `seed`, in `num_inference_steps` (default: the
-    checkpoint's own).
+    checkpoint's own). Where the decoder looks at the static frame, the static code is s and then that frame's pixels;
+    with `reference=False` the decoder goes without, and the code is s.
     """
 
-    def __init__(self, pipe, seed: int = 0, num_inference_steps: int | None = None):
+    def __init__(self, pipe, seed: int = 0, num_inference_steps: int | None = None, reference: bool = True):
         pipe.set_progress_bar_config(disable=True)
         self.pipe, self.seed = pipe, seed
         self.options = {} if num_inference_steps is None else {"num_inference_steps": num_inference_steps}
+        config = pipe.unet.config if hasattr(pipe, "unet") else {}
+        self.reference = reference and config.get("reference_frame", False)
         prior = getattr(pipe, "prior", None) or getattr(pipe, "model", None)  # baselines' models draw codes themselves
         if hasattr(prior, "sample_static"):
             self.sample_static, self.sample_dynamic = prior.sample_static, prior.sample_dynamic
 
     @torch.no_grad()
-    def encode(self, clips: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def tokens(self, clips: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """s `(B, S)` and d `(B, N, D)` alone."""
         tokens = self.pipe.encode(clips)
         return tokens.static.float().cpu(), tokens.dynamic.float().cpu()
 
     @torch.no_grad()
+    def encode(self, clips: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        if not self.reference:
+            return self.tokens(clips)
+        tokens = self.pipe.encode(clips)
+        static = torch.cat([tokens.static.float(), tokens.reference.float().flatten(1)], dim=1)
+        return static.cpu(), tokens.dynamic.float().cpu()
+
+    @torch.no_grad()
     def decode(self, static: torch.Tensor, dynamic: torch.Tensor) -> torch.Tensor:
-        generator = torch.Generator().manual_seed(self.seed)
-        return self.pipe(static, dynamic, generator=generator, output_type="pt", **self.options).frames.float().cpu()
+        options = {"generator": torch.Generator().manual_seed(self.seed), "output_type": "pt"} | self.options
+        if self.reference:
+            config = self.pipe.unet.config
+            static, pixels = static.tensor_split([config.static_dim], dim=1)
+            if pixels.shape[1]:  # a drawn s has none
+                shape = config.in_channels, config.sample_size, config.sample_size
+                options["reference"] = pixels.unflatten(1, shape)
+        return self.pipe(static, dynamic, **options).frames.float().cpu()
 
 
 def load_model(name: str, path: str, seed: int = 0, num_inference_steps: int | None = None) -> PipelineDisentangler:

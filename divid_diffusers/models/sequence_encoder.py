@@ -32,11 +32,14 @@ class DiViDTokens(BaseOutput):
         static (`torch.Tensor` of shape `(B, S)`): who or what is seen, one token per clip.
         dynamic (`torch.Tensor` of shape `(B, N, D)`, or a list of `B` tensors `(N_b, D)` where the pipeline was given
             clips of different lengths): how it moves, one token per frame.
+        reference (`torch.Tensor` of shape `(B, C, H, W)`, *optional*): the static frame itself, from the pipeline,
+            where the decoder looks at it (`reference_frame` in its config).
     """
 
     # Accelerate rebuilds outputs without arguments under mixed precision, hence the defaults.
     static: torch.Tensor | None = None
     dynamic: torch.Tensor | list[torch.Tensor] | None = None
+    reference: torch.Tensor | None = None
 
 
 class FrameAttention(nn.MultiheadAttention):

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from .attention_processor import ContextCache, PixelAttnProcessor, StaticDynamicAttnProcessor
 from .modeling_utils import StrictLoadingMixin
 from .offloading import reads_weights
+from .reference_frame import beside, compose, num_inputs, num_outputs, start_from_nothing
 
 
 class ResnetCrossAttnDownBlock2D(CrossAttnDownBlock2D):
@@ -136,6 +137,9 @@ class DiViDUNet2DConditionModel(StrictLoadingMixin, UNet2DConditionModel):
             the paper.
         shared_noise (`bool`): the noise of a clip is the same in all its frames, as in the paper (equation 1), or
             each frame has its own. It belongs to the weights: [`DiViDPipeline`] samples as training did.
+        reference_frame (`bool`): the decoder also sees the static frame, and says for every pixel where in that frame
+            it comes from and how far to trust that (see [`compose`]). Off in the paper, where all that a decoder
+            knows of the static frame is s; takes `prediction_type="sample"`.
         static_dropout, dynamic_dropout (`float`): how often training replaces a clip's s, or its d, by a learned null
             token. Above zero the checkpoint can be guided per factor. The network itself draws nothing: the caller
             passes `drop_static` and `drop_dynamic`. Zero in the paper.
@@ -162,6 +166,7 @@ class DiViDUNet2DConditionModel(StrictLoadingMixin, UNet2DConditionModel):
         position_embedding: bool = False,
         shrink_input: bool = False,
         shared_noise: bool = True,
+        reference_frame: bool = False,
         static_dropout: float = 0.0,
         dynamic_dropout: float = 0.0,
     ):
@@ -176,12 +181,18 @@ class DiViDUNet2DConditionModel(StrictLoadingMixin, UNet2DConditionModel):
             raise ValueError(
                 "Without `cross_attention` and `token_modulation` no token reaches the frames: set one of them."
             )
+        if reference_frame and prediction_type != "sample":
+            raise ValueError(
+                f"`reference_frame` moves pixels of a clean frame, and `prediction_type` is {prediction_type!r}: choose "
+                "'sample'."
+            )
         if isinstance(num_attention_heads, int):
             num_attention_heads = (num_attention_heads,) * levels
+        more_in, more_out = num_inputs(in_channels, patch_size), num_outputs(patch_size)
         super().__init__(
             sample_size=sample_size // patch_size,
-            in_channels=in_channels * patch_size**2,
-            out_channels=out_channels * patch_size**2,
+            in_channels=in_channels * patch_size**2 + more_in * reference_frame,
+            out_channels=out_channels * patch_size**2 + more_out * reference_frame,
             down_block_types=("ResnetDownsampleBlock2D",) * levels,
             up_block_types=("ResnetUpsampleBlock2D",) * levels,
             block_out_channels=tuple(block_out_channels),
@@ -227,6 +238,8 @@ class DiViDUNet2DConditionModel(StrictLoadingMixin, UNet2DConditionModel):
         self.modulation_proj = nn.Linear(2 * cross_attention_dim, temb_channels) if token_modulation else None
         if position_embedding:
             self.conv_in = PositionedConv2d(self.conv_in, side=sample_size // patch_size)
+        if reference_frame:
+            start_from_nothing(self, in_channels)
         self.null_static = nn.Parameter(torch.zeros(static_dim))
         self.null_dynamic = nn.Parameter(torch.zeros(dynamic_dim))
 
@@ -321,6 +334,8 @@ class DiViDUNet2DConditionModel(StrictLoadingMixin, UNet2DConditionModel):
         dynamic: torch.Tensor | None = None,
         drop_static: torch.Tensor | None = None,
         drop_dynamic: torch.Tensor | None = None,
+        reference: torch.Tensor | None = None,
+        hide_reference: torch.Tensor | None = None,
         return_dict: bool = True,
         **kwargs,
     ) -> UNet2DConditionOutput | tuple[torch.Tensor]:
@@ -332,6 +347,13 @@ class DiViDUNet2DConditionModel(StrictLoadingMixin, UNet2DConditionModel):
             encoder_hidden_states: the result of [`context`] or [`cache_context`]; or leave it out and pass
             static (`(B, S)`), dynamic (`(B, N, D)`): the tokens themselves, with `drop_static` and `drop_dynamic` as
                 in [`context`].
+            reference (`torch.Tensor` of shape `(B, C, H, W)` or `(frames, C, H, W)`, *optional*): the static frames,
+                clean, in [-1, 1], where the config has `reference_frame`. Left out, the decoder knows the tokens
+                alone.
+            hide_reference (`torch.BoolTensor` of shape `(B,)` or `(frames,)`, *optional*): those that are not seen.
+
+        Raises:
+            ValueError: no tokens; a `reference` of another shape, or for a decoder that looks at none.
 
         Returns:
             [`UNet2DConditionOutput`] with `.sample` shaped like the input, or a tuple with it.
@@ -343,18 +365,35 @@ class DiViDUNet2DConditionModel(StrictLoadingMixin, UNet2DConditionModel):
                 )
             encoder_hidden_states = self.context(static, dynamic, drop_static, drop_dynamic)
 
-        is_clip = sample.ndim == 5
+        is_clip, num_frames = sample.ndim == 5, 1
+        if reference is not None:
+            self._check_reference(reference, sample)
         if is_clip:
             batch, num_frames = sample.shape[:2]
             if torch.is_tensor(timestep) and timestep.ndim == 1 and timestep.shape[0] == batch:
                 timestep = timestep.repeat_interleave(num_frames)
             sample = rearrange(sample, "b n c h w -> (b n) c h w")
-        patch = self.config.patch_size
+        patch, noisy = self.config.patch_size, sample
         sample = F.pixel_unshuffle(sample, patch)
         if self.config.shrink_input:
             sample = sample * self._shrinkage(torch.as_tensor(timestep, device=sample.device)).to(sample.dtype)
+        if self.config.reference_frame:
+            seen = noisy.new_zeros(len(noisy)) if reference is None else noisy.new_ones(len(noisy))
+            if hide_reference is not None:
+                seen = seen * ~hide_reference.repeat_interleave(num_frames)
+            reference = torch.zeros_like(noisy) if reference is None else reference.repeat_interleave(num_frames, dim=0)
+            sample = beside(sample, reference, seen, patch)
         out = super().forward(sample, timestep, encoder_hidden_states, return_dict=False, **kwargs)[0]
-        out = F.pixel_shuffle(out, patch)
+        out = compose(out, reference, seen, patch) if self.config.reference_frame else F.pixel_shuffle(out, patch)
         if is_clip:
             out = rearrange(out, "(b n) c h w -> b n c h w", b=batch)
         return UNet2DConditionOutput(sample=out) if return_dict else (out,)
+
+    def _check_reference(self, reference: torch.Tensor, sample: torch.Tensor) -> None:
+        if not self.config.reference_frame:
+            raise ValueError("This decoder looks at no static frame (`reference_frame` is False): leave out `reference`.")
+        if reference.shape != (len(sample), *sample.shape[-3:]):
+            raise ValueError(
+                f"`reference` must be one static frame for each of the first dimension of `sample`, "
+                f"{(len(sample), *sample.shape[-3:])}, but is {tuple(reference.shape)}."
+            )

@@ -54,8 +54,10 @@ class GenerationMixin:
                 "train one for this with training/train_prior.py."
             )
         check_steps(prior_steps, at_most=prior.noise_scheduler.config.num_train_timesteps)
+        reference = None
         if static is not None and not (torch.is_tensor(static) and static.ndim == 2):
-            static = self.encode(static).static
+            who = self.encode(static)
+            static, reference = who.static, who.reference
         if dynamic is not None and not (torch.is_tensor(dynamic) and dynamic.ndim == 3):
             dynamic = self.encode(dynamic).dynamic
         if isinstance(dynamic, list):
@@ -71,7 +73,7 @@ class GenerationMixin:
             )
         if num_frames is None and dynamic is not None:
             num_frames = dynamic.shape[1]
-        return prior.sample(
+        tokens = prior.sample(
             num_clips,
             num_frames,
             None if static is None else static.expand(num_clips, -1),
@@ -79,6 +81,9 @@ class GenerationMixin:
             prior_steps,
             generator,
         )
+        if reference is not None:
+            tokens.reference = reference.expand(num_clips, -1, -1, -1) if len(reference) == 1 else reference
+        return tokens
 
     def generate(
         self,
@@ -96,4 +101,4 @@ class GenerationMixin:
         num_frames=10)` goes on with a motion. Arguments as in [`sample_tokens`]; `kwargs` as in [`__call__`].
         """
         tokens = self.sample_tokens(num_clips, num_frames, static, dynamic, prior_steps, generator)
-        return self(tokens.static, tokens.dynamic, generator=generator, **kwargs)
+        return self(tokens.static, tokens.dynamic, reference=tokens.reference, generator=generator, **kwargs)

@@ -103,6 +103,16 @@ def check_latents(latents: torch.Tensor, lengths: Sequence[int], config) -> None
         raise ValueError("`latents` contain NaN or infinity.")
 
 
+def check_reference(reference: torch.Tensor, num_clips: int, config) -> None:
+    if not config.get("reference_frame"):
+        raise ValueError("`reference` is given, and this checkpoint's decoder looks at no static frame: leave it out.")
+    shape = (num_clips, config.in_channels, config.sample_size, config.sample_size)
+    if reference.shape != shape:
+        raise ValueError(f"`reference` must be one static frame per clip, {shape}, but is {tuple(reference.shape)}.")
+    if not reference.isfinite().all():
+        raise ValueError("`reference` contains NaN or infinity.")
+
+
 def check_inverted_start(scheduler, options: dict) -> None:
     """What a swap needs that starts from inverted noise."""
     if options.get("latents") is not None:

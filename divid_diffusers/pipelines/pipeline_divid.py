@@ -27,6 +27,7 @@ from .input_checks import (
     check_latents,
     check_options,
     check_part,
+    check_reference,
     check_scheduler,
     check_steps,
     check_tokens,
@@ -159,7 +160,8 @@ class DiViDPipeline(WholeSavingMixin, GenerationMixin, LatentsMixin, DiffusionPi
             static_frame (`int`): the frame that gives the static token and that motion is relative to.
 
         Returns:
-            [`DiViDTokens`]: `static` `(B, S)`; `dynamic` `(B, N, D)`, or a list of `(N_b, D)` if the lengths differ.
+            [`DiViDTokens`]: `static` `(B, S)`; `dynamic` `(B, N, D)`, or a list of `(N_b, D)` if the lengths differ;
+            `reference` `(B, C, H, W)`, the static frame, where the decoder looks at it.
         """
         check_part("encoder", self.encoder, type(self).__name__)
         self._check_scheduler()
@@ -170,13 +172,16 @@ class DiViDPipeline(WholeSavingMixin, GenerationMixin, LatentsMixin, DiffusionPi
 
     def _tokens(self, frames: list[torch.Tensor], static_frame: int) -> DiViDTokens:
         dtype = self.encoder.dtype
-        return encode_clips(lambda batch: self.encoder(batch, static_frame), [clip.to(dtype) for clip in frames])
+        tokens = encode_clips(lambda batch: self.encoder(batch, static_frame), [clip.to(dtype) for clip in frames])
+        if self.unet is not None and self.unet.config.get("reference_frame"):
+            tokens.reference = torch.stack([clip[static_frame] for clip in frames])
+        return tokens
 
     def reconstruct(self, clips: Any, static_frame: int = 0, **kwargs) -> DiViDPipelineOutput:
         """The clip decoded from its own tokens, from noise that knows nothing of it. `kwargs` as in [`__call__`]."""
         with torch.no_grad():
             tokens = self.encode(clips, static_frame)
-        return self(tokens.static, tokens.dynamic, **kwargs)
+        return self(tokens.static, tokens.dynamic, **{"reference": tokens.reference} | kwargs)
 
     def swap(
         self,
@@ -196,7 +201,7 @@ class DiViDPipeline(WholeSavingMixin, GenerationMixin, LatentsMixin, DiffusionPi
             noise_from (`str`, *optional*): `"dynamic"` starts from the noise that [`invert`] gives of the dynamic
                 clips, as DiffSDA's swaps do (appendix B.4): it holds what d does not, looks of the dynamic clip
                 included. Default: from noise that knows nothing of any clip.
-            kwargs: as in [`__call__`].
+            kwargs: as in [`__call__`]; with `reference=None` a decoder that looks at the static frame does without.
 
         Raises:
             ValueError: with `noise_from="dynamic"`, `latents` as well, a scheduler that does not undo [`invert`], and
@@ -205,16 +210,19 @@ class DiViDPipeline(WholeSavingMixin, GenerationMixin, LatentsMixin, DiffusionPi
         if noise_from not in (None, "dynamic"):
             raise ValueError(f"`noise_from` is {noise_from!r}: choose 'dynamic', or None for noise of no clip.")
         with torch.no_grad():
-            static = self.encode(static_clips, static_frame).static
+            who = self.encode(static_clips, static_frame)
             dynamic = self.encode(dynamic_clips).dynamic
-        static, dynamic = pair_tokens(static, dynamic)
+        static, dynamic = pair_tokens(who.static, dynamic)
+        reference = who.reference
+        if reference is not None and len(reference) == 1:
+            reference = reference.expand(len(static), -1, -1, -1)
         if noise_from == "dynamic":
             check_inverted_start(self.scheduler, kwargs)
             steps = kwargs.get("num_inference_steps")
             steps = self.config.num_inference_steps if steps is None else steps
             start = self.invert(dynamic_clips, num_inference_steps=steps)
             kwargs["latents"] = start.expand(len(dynamic), *start.shape[1:])
-        return self(static, dynamic, **kwargs)
+        return self(static, dynamic, **{"reference": reference} | kwargs)
 
     def animate(self, images: Any, driving_clips: Any, **kwargs) -> DiViDPipelineOutput:
         """
@@ -225,6 +233,7 @@ class DiViDPipeline(WholeSavingMixin, GenerationMixin, LatentsMixin, DiffusionPi
     def edit(self, clips: Any, amounts: Mapping[str, float], static_frame: int = 0, **kwargs) -> DiViDPipelineOutput:
         """
         The clip with its tokens moved along directions: `pipe.edit(clip, {"static 1": 2.0, "dynamic 1": -1.0})`.
+        Decoded from the tokens alone where s moves: the static frame shows who it was.
 
         Args:
             clips: one clip or a list of clips, all moved alike.
@@ -247,14 +256,16 @@ class DiViDPipeline(WholeSavingMixin, GenerationMixin, LatentsMixin, DiffusionPi
         check_amounts(amounts, self.directions.names)
         with torch.no_grad():
             tokens = self.encode(clips, static_frame)
-        return self(*self.directions.move(tokens.static, tokens.dynamic, amounts), **kwargs)
+        static, dynamic = self.directions.move(tokens.static, tokens.dynamic, amounts)
+        reference = tokens.reference if torch.equal(static, tokens.static) else None
+        return self(static, dynamic, reference=reference, **kwargs)
 
     def interpolate(
         self, clip_a: Any, clip_b: Any, factor: str = "static", num_clips: int = 5, static_frame: int = 0, **kwargs
     ) -> DiViDPipelineOutput:
         """
         `num_clips` clips on the straight line between two clips in one factor, the other factor being that of
-        `clip_a`.
+        `clip_a`. Between two s they are decoded from the tokens alone: there is no frame of somebody in between.
 
         Args:
             clip_a, clip_b: one clip each; for `factor="dynamic"` of the same length.
@@ -273,6 +284,7 @@ class DiViDPipeline(WholeSavingMixin, GenerationMixin, LatentsMixin, DiffusionPi
             )
         static, dynamic = a.static.expand(num_clips, -1), a.dynamic.expand(num_clips, -1, -1)
         weight = torch.linspace(0, 1, num_clips, device=static.device, dtype=static.dtype)
+        reference = None
         if factor == "static":
             static = torch.lerp(static, b.static.expand_as(static), weight[:, None])
         else:
@@ -283,7 +295,8 @@ class DiViDPipeline(WholeSavingMixin, GenerationMixin, LatentsMixin, DiffusionPi
                     "between clips of equal length."
                 )
             dynamic = torch.lerp(dynamic, b.dynamic.expand_as(dynamic), weight[:, None, None])
-        return self(static, dynamic, **kwargs)
+            reference = None if a.reference is None else a.reference.expand(num_clips, -1, -1, -1)
+        return self(static, dynamic, reference=reference, **kwargs)
 
     @torch.no_grad()
     def invert(self, clips: Any, static_frame: int = 0, num_inference_steps: int = 100) -> torch.Tensor:
@@ -328,8 +341,11 @@ class DiViDPipeline(WholeSavingMixin, GenerationMixin, LatentsMixin, DiffusionPi
         context = self.unet.cache_context(self.unet.context(tokens.static, tokens.dynamic))
         batch = frames.shape[0]
         latents = rearrange(frames, "b n c h w -> (b n) c h w")
+        reference = tokens.reference
+        if reference is not None:
+            reference = reference.to(latents).repeat_interleave(frames.shape[1], dim=0)
         for t in self.progress_bar(scheduler.timesteps):
-            output = self.unet(latents, t, context).sample
+            output = self.unet(latents, t, context, reference=reference).sample
             noise = self._predicted_noise(output, latents, scheduler.alphas_cumprod[t].to(latents))
             latents = scheduler.step(noise, t, latents).prev_sample
         return rearrange(latents, "(b n) c h w -> b n c h w", b=batch)
@@ -357,6 +373,7 @@ class DiViDPipeline(WholeSavingMixin, GenerationMixin, LatentsMixin, DiffusionPi
         eta: float = 0.0,
         generator: Generators = None,
         latents: torch.Tensor | None = None,
+        reference: torch.Tensor | None = None,
         frames_per_batch: int = 64,
         output_type: str = "pil",
         return_dict: bool = True,
@@ -384,6 +401,9 @@ class DiViDPipeline(WholeSavingMixin, GenerationMixin, LatentsMixin, DiffusionPi
             generator (`torch.Generator` or one per clip): makes the result reproducible.
             latents (`torch.Tensor`): the start noise x_T, `(B, 1, C, H, W)` shared by the frames or `(B, N, C, H, W)`
                 as [`invert`] gives it.
+            reference (`torch.Tensor` of shape `(B, C, H, W)`, *optional*): the static frames as [`encode`] gives
+                them, for a decoder that looks at them. Without, clips are decoded from the tokens alone, as in the
+                paper.
             frames_per_batch (`int`): frames denoised at once. Memory depends on this, not on the length of the clip;
                 the result does not depend on it.
             output_type (`str`): `"pil"`, `"np"`, `"pt"`, or `"latent"` for x_0 as the sampler left it; see
@@ -411,6 +431,8 @@ class DiViDPipeline(WholeSavingMixin, GenerationMixin, LatentsMixin, DiffusionPi
         check_guidance(static_guidance_scale, dynamic_guidance_scale, config)
         if latents is not None:
             check_latents(latents, lengths, config)
+        if reference is not None:
+            check_reference(reference, len(lengths), config)
         check_steps(steps)
         check_options(frames_per_batch, output_type, callback_on_step_end_tensor_inputs, self._callback_tensor_inputs)
         if output_type != "latent":
@@ -422,6 +444,8 @@ class DiViDPipeline(WholeSavingMixin, GenerationMixin, LatentsMixin, DiffusionPi
         clip_of_frame = torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths))
         frame_static = static.to(device, dtype)[clip_of_frame.to(device)]
         frame_dynamic = torch.cat([clip.to(device, dtype) for clip in dynamic])
+        if reference is not None:
+            reference = reference.to(device, dtype)
         frame_shape = (1, channels, size, size)
         if latents is None and config.shared_noise:
             latents = sample_shared_noise((len(lengths), *frame_shape), generator, device, dtype)
@@ -457,6 +481,7 @@ class DiViDPipeline(WholeSavingMixin, GenerationMixin, LatentsMixin, DiffusionPi
                         frame_static[piece],
                         frame_dynamic[piece],
                         frame_latents[piece],
+                        None if reference is None else reference[clip_of_frame[piece].to(device)],
                         copy.deepcopy(scheduler),
                         {"generator": [generators[i] for i in piece], "eta": eta},
                         (static_guidance_scale, dynamic_guidance_scale),
@@ -476,12 +501,16 @@ class DiViDPipeline(WholeSavingMixin, GenerationMixin, LatentsMixin, DiffusionPi
         static: torch.Tensor,
         dynamic: torch.Tensor,
         latents: torch.Tensor,
+        reference: torch.Tensor | None,
         scheduler: SchedulerMixin,
         step_kwargs: dict[str, Any],
         scales: tuple[float, float],
         on_step_end: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
     ) -> torch.Tensor:
-        """A batch of frames from noise to x_0: static `(F, S)`, dynamic `(F, D)`, latents `(F, C, H, W)`."""
+        """
+        A batch of frames from noise to x_0: static `(F, S)`, dynamic `(F, D)`, latents and reference `(F, C, H, W)`.
+        Where guidance drops s, the static frame goes with it.
+        """
         if hasattr(scheduler, "noise_sampler_seed"):
             # DPM-Solver SDE takes no generators, but grows one Brownian tree for each of as many seeds as there are
             # frames.
@@ -504,11 +533,15 @@ class DiViDPipeline(WholeSavingMixin, GenerationMixin, LatentsMixin, DiffusionPi
             ]
         )
         context = self.unet.cache_context(context)
+        seen = {}
+        if reference is not None:
+            hidden = torch.tensor([drop for drop, _ in branches], device=reference.device).repeat_interleave(num_frames)
+            seen = {"reference": reference.repeat(len(branches), 1, 1, 1), "hide_reference": hidden}
         for t in scheduler.timesteps:
             if self.interrupt:
                 break
             scaled = scheduler.scale_model_input(latents, t)
-            outputs = self.unet(scaled.repeat(len(branches), 1, 1, 1), t, context, return_dict=False)[0]
+            outputs = self.unet(scaled.repeat(len(branches), 1, 1, 1), t, context, return_dict=False, **seen)[0]
             output = sum(weight * part for weight, part in zip(weights, outputs.chunk(len(branches))))
             latents = on_step_end(t, scheduler.step(output, t, latents, **step_kwargs, return_dict=False)[0])
         return latents

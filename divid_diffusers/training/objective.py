@@ -44,11 +44,15 @@ class TrainingModule(nn.Module):
             dynamic=dynamic,
             drop_static=noise.drop_static,
             drop_dynamic=noise.drop_dynamic,
+            reference=self.reference(people),
+            hide_reference=noise.hide_reference,
         ).sample
         static_of_swaps = None
         if args.invariance_weight:
             of_others = dynamic[:, :1].roll(1, dims=0)
-            static_of_swaps = self.static_of_swaps(tokens.static, of_others, noise.noise[:, :1], last_timestep)
+            with torch.no_grad():  # trained by this as well, decoder and encoder could agree on a sign nobody sees
+                swaps = self.swaps(tokens.static, of_others, noise.noise[:, :1], people, last_timestep)
+            static_of_swaps = self.encoder(swaps).static
         return prediction, tokens.static, tokens.dynamic, static_of_swaps
 
     @torch.no_grad()
@@ -62,20 +66,20 @@ class TrainingModule(nn.Module):
         if not len(chosen):
             return motions
         dynamic = self.encoder(motions[chosen]).dynamic
-        static = self.encoder(people[(chosen + 1) % len(people), :1]).static
+        others = people[(chosen + 1) % len(people), :1]
         start = noise.noise[chosen, :1].expand(-1, motions.shape[1], -1, -1, -1)
-        swaps = self.unet(start, last_timestep, static=static, dynamic=dynamic).sample
+        swaps = self.swaps(self.encoder(others).static, dynamic, start, others, last_timestep)
         swapped = motions.index_put((chosen,), swaps.clamp(-1, 1).to(motions.dtype))
         return torch.where(noise.swap[:, None, None, None, None], swapped, motions)
 
-    def static_of_swaps(self, static, dynamic, noise, last_timestep: int) -> torch.Tensor:
-        """
-        s `(B, S)` of swaps that are predicted in one step from pure noise. The decoder is left alone: were it trained
-        by this as well, the two could agree on a sign that nobody sees.
-        """
-        with torch.no_grad():
-            swaps = self.unet(noise, last_timestep, static=static, dynamic=dynamic).sample
-        return self.encoder(swaps).static
+    def swaps(self, static, dynamic, start, people, last_timestep: int) -> torch.Tensor:
+        """Predicted in one step from pure noise: `people` `(B, N, C, H, W)`, whose s is `static`, move as d says."""
+        reference = self.reference(people)
+        return self.unet(start, last_timestep, static=static, dynamic=dynamic, reference=reference).sample
+
+    def reference(self, people: torch.Tensor) -> torch.Tensor | None:
+        """The static frames `(B, C, H, W)`, for a decoder that looks at them."""
+        return people[:, 0] if self.unet.config.reference_frame else None
 
 
 def take_frames(clips: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:

@@ -6,6 +6,7 @@ import torch
 
 
 GROWN = 2000  # steps
+REFERENCE_DROPOUT = 0.2  # so that s goes on to be learned where the decoder sees the static frame as well
 
 
 @dataclass
@@ -22,6 +23,7 @@ class StepNoise:
         static (`(B, S)`): the noise that the bottleneck adds to s; zero without one.
         mirror (`(B,)`): clips whose s is read from a mirrored frame.
         swap (`(B,)`): clips whose d is read from a swap of theirs.
+        hide_reference (`(B,)`): clips whose static frame the decoder does not see; with those that lose s to guidance.
     """
 
     timesteps: torch.Tensor
@@ -35,6 +37,7 @@ class StepNoise:
     static: torch.Tensor
     mirror: torch.Tensor
     swap: torch.Tensor
+    hide_reference: torch.Tensor
 
     def to(self, device: torch.device) -> "StepNoise":
         return StepNoise(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
@@ -92,11 +95,12 @@ def draw_on(
     noise = normal(total, 1 if args.shared_noise else args.frames_per_clip, channels, size, size)
     frames = uniform(total, args.num_frames).argsort(dim=1)[:, : args.frames_per_clip]
     colour = torch.eye(channels, device=device) + args.dynamic_recolour * normal(total, channels, channels)
+    drop_static = uniform(total) < args.static_dropout
     return StepNoise(
         timesteps=timesteps,
         noise=noise,
         frames=frames,
-        drop_static=uniform(total) < args.static_dropout,
+        drop_static=drop_static,
         drop_dynamic=uniform(total) < args.dynamic_dropout,
         colour=colour,
         shade=0.3 * args.dynamic_recolour * normal(total, channels),
@@ -104,6 +108,7 @@ def draw_on(
         static=normal(total, static_dim) * bool(args.static_bottleneck),
         mirror=uniform(total) < 0.5 * args.static_mirror,
         swap=uniform(total) < swap_share,
+        hide_reference=drop_static | (uniform(total) < REFERENCE_DROPOUT),
     )
 
 

@@ -140,11 +140,13 @@ def recognise(clip: np.ndarray) -> float:
 def swap(identities: list[np.ndarray], motions: list[np.ndarray], settings: Settings, progress: Callable) -> list:
     """Every identity with every motion, identities first: clips are `(N, H, W, 3)` uint8, as are those returned."""
     with torch.no_grad():
-        static = PIPE.encode(identities).static
+        people = PIPE.encode(identities)
         dynamic = list(PIPE.encode(motions).dynamic)
     pairs = list(product(range(len(identities)), range(len(motions))))
-    tokens = static[[i for i, _ in pairs]], [dynamic[j] for _, j in pairs]
-    return [to_array(clip) for clip in decode(*tokens, settings, progress).frames]
+    who = [i for i, _ in pairs]
+    reference = None if people.reference is None else people.reference[who]
+    output = decode(people.static[who], [dynamic[j] for _, j in pairs], settings, progress, reference)
+    return [to_array(clip) for clip in output.frames]
 
 
 @on_gpu
@@ -156,12 +158,12 @@ def interpolate(
     """
     with torch.no_grad():
         tokens_a, tokens_b = PIPE.encode(a), PIPE.encode(b)
-    static, dynamic = tokens_a.static, tokens_a.dynamic
+    static, dynamic, reference = tokens_a.static, tokens_a.dynamic, tokens_a.reference
     if factor == "identity":
-        static = torch.lerp(static, tokens_b.static, position)
+        static, reference = torch.lerp(static, tokens_b.static, position), None  # as `DiViDPipeline.interpolate`
     else:
         dynamic = torch.lerp(dynamic, tokens_b.dynamic, position)
-    return to_array(decode(static, dynamic, settings, progress).frames[0])
+    return to_array(decode(static, dynamic, settings, progress, reference).frames[0])
 
 
 @on_gpu
@@ -176,7 +178,9 @@ def edit(
         tokens = PIPE.encode(clip)
     asked = {name: amount for name, amount in amounts.items() if amount}
     static, dynamic = PIPE.directions.move(tokens.static, tokens.dynamic, asked)
-    return to_array(decode(static, dynamic if frame is None else dynamic[:, [frame]], settings, progress).frames[0])
+    reference = tokens.reference if torch.equal(static, tokens.static) else None  # as `DiViDPipeline.edit`
+    dynamic = dynamic if frame is None else dynamic[:, [frame]]
+    return to_array(decode(static, dynamic, settings, progress, reference).frames[0])
 
 
 @on_gpu
@@ -185,14 +189,9 @@ def make_up(
 ) -> list[np.ndarray]:
     """`count` clips of what is given and, where it is not, of what the prior draws: another seed, other draws."""
     generator = torch.Generator().manual_seed(int(settings.seed))
-    given = [None if clip is None else PIPE.encode(clip) for clip in (identity, motion)]
-    tokens = PIPE.sample_tokens(
-        count,
-        static=None if given[0] is None else given[0].static.detach(),
-        dynamic=None if given[1] is None else given[1].dynamic.detach(),
-        generator=generator,
-    )
-    return [to_array(clip) for clip in decode(tokens.static, tokens.dynamic, settings, progress).frames]
+    tokens = PIPE.sample_tokens(count, static=identity, dynamic=motion, generator=generator)
+    output = decode(tokens.static, tokens.dynamic, settings, progress, tokens.reference)
+    return [to_array(clip) for clip in output.frames]
 
 
 @on_gpu
@@ -203,12 +202,12 @@ def route(
     A swap, and for each step and frame the weight on the static token, `(steps, N, H, W)`, at the finest resolution.
     """
     with torch.no_grad():
-        static, dynamic = PIPE.encode(identity).static, PIPE.encode(motion).dynamic
-    output, maps = decode(static, dynamic, settings, progress, decoder=routing_maps)
+        who, dynamic = PIPE.encode(identity), PIPE.encode(motion).dynamic
+    output, maps = decode(who.static, dynamic, settings, progress, who.reference, decoder=routing_maps)
     return to_array(output.frames[0]), maps[max(maps)]
 
 
-def decode(static, dynamic, settings: Settings, progress: Callable, decoder: Callable | None = None):
+def decode(static, dynamic, settings: Settings, progress: Callable, reference=None, decoder: Callable | None = None):
     """Through the pipeline, or through `decoder`, which is called with a pipeline and its arguments."""
     # A pipeline of this request's own: the components are shared, the scheduler is not.
     scheduler = SAMPLERS[settings.sampler].from_config(PIPE.scheduler.config)
@@ -231,6 +230,7 @@ def decode(static, dynamic, settings: Settings, progress: Callable, decoder: Cal
         "static_guidance_scale": settings.static_guidance,
         "dynamic_guidance_scale": settings.dynamic_guidance,
         "generator": torch.Generator().manual_seed(int(settings.seed)),
+        "reference": reference,
         "frames_per_batch": frames_per_batch,
         "callback_on_step_end": on_step_end,
     }

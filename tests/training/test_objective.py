@@ -179,6 +179,7 @@ def test_the_swaps_that_s_is_read_from_are_of_its_own_clip_and_the_motion_of_ano
         seen.update(static=static, dynamic=dynamic)
         return UNet2DConditionOutput(sample=noisy.expand(-1, dynamic.shape[1], -1, -1, -1))
 
+    unet.config = tiny_unet().config
     model, clips = TrainingModule(tiny_encoder(), unet), random_clips(batch=2, frames=3)
     args = parse_args(["--preset=paper", "--num_frames", "3", "--train_batch_size", "2", *INVARIANCE])
     noise = step_noise.draw(args, 0, 0, 0, 1, 3, SIZE, 16, 1000)
@@ -298,3 +299,44 @@ def test_a_partner_gives_the_token_that_its_label_stands_for_and_nothing_else(la
     assert torch.equal(seen.pop(token), partners)
     assert torch.equal(seen.popitem()[1], clips)
     assert torch.equal(result.per_clip, objective(model, clips, noise, scheduler, args, clips).per_clip)
+
+
+REFERENCE = ["--reference_frame", "--prediction_type", "sample", "--orthogonality_weight", "0"]
+
+
+def with_reference(clips, noise, *flags):
+    """The calls of a decoder that sees the static frame, and the objective."""
+    torch.manual_seed(0)
+    calls = []
+    model = TrainingModule(tiny_encoder(), tiny_unet(prediction_type="sample", reference_frame=True))
+    model.unet.register_forward_pre_hook(lambda _, args, given: calls.append(given), with_kwargs=True)
+    args = parse_args(["--preset=paper", "--num_frames=3", "--train_batch_size=2", *REFERENCE, *flags])
+    result = objective(model, clips, noise, SharedNoiseDDPMScheduler(prediction_type="sample"), args)
+    return calls, result, model
+
+
+def test_the_decoder_sees_the_static_frame_of_the_clip_or_of_the_next_where_it_is_a_swap_s():
+    clips, flags = random_clips(2, 3), ["--dynamic_swaps=1", "--invariance_weight=1"]
+    noise = draws(*REFERENCE, *flags, swap=torch.tensor([True, True]), hide_reference=torch.tensor([True, False]))
+    (others, own, of_s), result, model = with_reference(clips, noise, *flags)
+    assert torch.equal(others["reference"], clips[[1, 0], 0]) and "hide_reference" not in others
+    assert torch.equal(own["reference"], clips[:, 0]) and torch.equal(own["hide_reference"], noise.hide_reference)
+    assert torch.equal(of_s["reference"], clips[:, 0])
+    result.loss.backward()
+    assert model.unet.conv_in.weight.grad[:, 3:].abs().max() > 0
+
+
+def test_the_static_frame_is_hidden_from_a_fifth_of_clips_and_from_all_that_lose_s():
+    args = parse_args(["--preset=paper", "--num_frames=3", "--train_batch_size=4000", "--static_dropout=0.5", *REFERENCE])
+    noise = step_noise.draw(args, 0, 0, 0, 1, 1, 1, 1, 1000)
+    assert noise.hide_reference[noise.drop_static].all()
+    assert abs(noise.hide_reference[~noise.drop_static].float().mean() - 0.2) < 0.04
+
+
+def test_a_partner_s_static_frame_goes_with_its_s():
+    clips, partners = random_clips(2, 3), random_clips(2, 3, seed=1)
+    args = parse_args(["--preset=paper", "--num_frames=3", "--train_batch_size=2", "--pair_by=identity", *REFERENCE])
+    model, seen = TrainingModule(tiny_encoder(), tiny_unet(prediction_type="sample", reference_frame=True)), []
+    model.unet.register_forward_pre_hook(lambda _, args, given: seen.append(given["reference"]), with_kwargs=True)
+    objective(model, clips, draws(*REFERENCE), SharedNoiseDDPMScheduler(prediction_type="sample"), args, partners)
+    assert torch.equal(seen[0], partners[:, 0])

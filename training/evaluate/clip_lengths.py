@@ -64,6 +64,7 @@ def scores(pipe: DiViDPipeline, clips: torch.Tensor, args: argparse.Namespace) -
     frames = pipe.prepare_frames(clips)
     embeddings = torch.stack([pipe.encoder.encode_frames(clip[None])[0] for clip in frames])
     static = pipe.encoder.encode_static(embeddings[:, 0])
+    reference = torch.stack([clip[0] for clip in frames]) if pipe.unet.config.reference_frame else None
     read = {
         "whole": pipe.encoder.encode_dynamic(embeddings),
         "windows": in_windows(pipe.encoder, embeddings, args.window),
@@ -72,7 +73,7 @@ def scores(pipe: DiViDPipeline, clips: torch.Tensor, args: argparse.Namespace) -
     for name, dynamic in read.items():
         generator = torch.Generator().manual_seed(args.seed)
         decoded = pipe(
-            static, dynamic[:, chosen], generator=generator, output_type="pt",
+            static, dynamic[:, chosen], reference=reference, generator=generator, output_type="pt",
             num_inference_steps=args.num_inference_steps,
         ).frames.float().cpu()  # fmt: skip
         truth = clips[:, chosen]

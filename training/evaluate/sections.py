@@ -117,7 +117,7 @@ def leakage(model: PipelineDisentangler, bench: Bench) -> dict:
     codes = []
     for items, samplings in ((bench.train, bench.samplings()), (bench.items, [bench.clips])):
         clips = torch.cat(samplings)
-        static, dynamic = zip(*(model.encode(batch) for batch in clips.split(BATCH)), strict=True)
+        static, dynamic = zip(*(model.tokens(batch) for batch in clips.split(BATCH)), strict=True)
         labels = [
             {name: np.array([item[name] for item in items] * len(samplings)) for name in names}
             for names in (bench.static_factors, bench.dynamic_factors)
@@ -149,7 +149,7 @@ def reconstruction(model: PipelineDisentangler, bench: Bench) -> dict:
         truth = bench.clips[chosen]
         noise = model.pipe.invert(truth, num_inference_steps=INVERSION_STEPS)
         options = {"num_inference_steps": INVERSION_STEPS, "latents": noise, "output_type": "pt"}
-        inverted = model.pipe(*model.encode(truth), **options).frames.float().cpu()
+        inverted = model.pipe.reconstruct(truth, **options).frames.float().cpu()
         if len(truth) < len(bench.clips):
             result["from pure noise, the same clips"] = closeness(bench, truth, torch.cat(decoded)[chosen])
         result["from inverted noise"] = closeness(bench, truth, inverted) | {"steps": INVERSION_STEPS}
@@ -239,7 +239,8 @@ def routing(model: PipelineDisentangler, bench: Bench) -> dict:
     with torch.no_grad():
         tokens = model.pipe.encode(clips)
     generator = torch.Generator().manual_seed(bench.seed)
-    output, maps = routing_maps(model.pipe, tokens.static, tokens.dynamic, generator=generator, output_type="pil")
+    options = {"reference": tokens.reference, "generator": generator, "output_type": "pil"}
+    output, maps = routing_maps(model.pipe, tokens.static, tokens.dynamic, **options)
     steps = len(next(iter(maps.values())))
     middle = clips.shape[1] // 2
     pictures = {}

@@ -105,6 +105,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         action=argparse.BooleanOptionalAction,
         help="Both tokens also modulate every residual block. Default: the preset's; off in the paper.",
     )
+    model.add_argument(
+        "--reference_frame",
+        action=argparse.BooleanOptionalAction,
+        default=False,
+        help="The decoder also sees the static frame and may move its pixels. Off in the paper.",
+    )
     model.add_argument("--static_dropout", type=float, default=0.0, help="How often s is replaced by its null token.")
     model.add_argument("--dynamic_dropout", type=float, default=0.0, help="How often d is replaced by its null token.")
 
@@ -240,6 +246,8 @@ def inherit(args: argparse.Namespace, given: dict) -> dict:
         for name, value in own.items()
         if name in OF_THE_WEIGHTS and given.get(name, value) != value
     ]
+    if configs["unet"]["reference_frame"] and given.get("reference_frame") is False:
+        conflicts.append("--no-reference_frame is given, where the checkpoint's decoder looks at the static frame")
     own["preset"] = next((name for name, preset in PRESETS.items() if has_size(configs, preset)), None)
     if given.get("preset") not in (None, own["preset"]):
         conflicts.append(f"--preset is {given['preset']}, and the checkpoint is not of that size")
@@ -248,7 +256,7 @@ def inherit(args: argparse.Namespace, given: dict) -> dict:
             f"--pretrained_model_name_or_path {path} decides what its weights are made for: {'; '.join(conflicts)}. "
             f"{way_out}"
         )
-    own |= {name: configs["unet"][name] for name in ("static_dropout", "dynamic_dropout")}
+    own |= {name: configs["unet"][name] for name in ("reference_frame", "static_dropout", "dynamic_dropout")}
     own["residual"] = configs["encoder"]["residual"]
     if index.get("num_inference_steps"):
         own["num_inference_steps"] = index["num_inference_steps"]
@@ -289,6 +297,10 @@ def check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
         parser.error("--no-residual leaves no residual for --first_frame null to take the place of: choose context.")
     if "invariance_weight" not in args.given and (args.prediction_type != "sample" or args.train_batch_size < 2):
         args.invariance_weight = 0.0  # the recipe's, which is for what it is for
+    if args.reference_frame and args.prediction_type != "sample":
+        if "reference_frame" in args.given:
+            parser.error("--reference_frame moves pixels of a clean frame: it needs --prediction_type sample.")
+        args.reference_frame = False  # the recipe's
     for name in ("invariance_weight", "dynamic_swaps"):
         if getattr(args, name) and (args.prediction_type != "sample" or args.train_batch_size < 2):
             parser.error(

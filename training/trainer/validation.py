@@ -24,11 +24,13 @@ def validate(pipeline: DiViDPipeline, clips: torch.Tensor, seed: int) -> tuple[d
     tokens = pipeline.encode(clips)
     static, dynamic = tokens.static.detach(), tokens.dynamic.detach()
 
-    def decode(static):
+    def decode(shift: int) -> torch.Tensor:
         generator = torch.Generator().manual_seed(seed)
-        return pipeline(static, dynamic, generator=generator, output_type="pt").frames.cpu()
+        others = static.roll(-shift, dims=0)
+        reference = None if tokens.reference is None else tokens.reference.roll(-shift, dims=0)
+        return pipeline(others, dynamic, reference=reference, generator=generator, output_type="pt").frames.cpu()
 
-    reconstructed, swapped = decode(static), decode(static.roll(-1, dims=0))
+    reconstructed, swapped = decode(0), decode(1)
     truth = (clips.cpu() / 2 + 0.5).expand_as(reconstructed)  # grey, where an autoencoder gives RGB
     figures = {
         "psnr": psnr(truth, reconstructed).mean().item(),
