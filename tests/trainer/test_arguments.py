@@ -234,6 +234,21 @@ def test_what_is_not_given_is_the_checkpoints(pretrained):
     assert (args.preset, args.shrink_input, args.calibrate_tokens) == ("tiny", False, False)
 
 
+def test_the_recipe_looks_at_the_static_frame_where_frames_are_what_is_predicted(capsys):
+    assert parse_args([]).reference_frame and not parse_args(["--preset=paper"]).reference_frame
+    assert not parse_args(["--prediction_type=epsilon"]).reference_frame
+    assert "needs --prediction_type sample" in refusal(["--reference_frame", "--prediction_type=epsilon"], capsys)
+
+
+def test_a_checkpoint_can_learn_to_look_and_cannot_unlearn_it(pretrained, tmp_path, capsys):
+    assert not parse_args(pretrained).reference_frame
+    assert parse_args([*pretrained, "--reference_frame"]).reference_frame
+    build_pipeline("tiny", prediction_type="sample", reference_frame=True).save_pretrained(tmp_path)
+    looks = ["--pretrained_model_name_or_path", str(tmp_path)]
+    assert parse_args(looks).reference_frame
+    assert "--no-reference_frame" in refusal([*looks, "--no-reference_frame"], capsys)
+
+
 def test_what_may_change_does_and_checks_know_what_the_checkpoint_decides(pretrained, config):
     args = parse_args(
         [*pretrained, "--static_dropout", "0.2", "--num_inference_steps", "3", "--invariance_weight", "0.05"]

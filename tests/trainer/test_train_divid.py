@@ -22,8 +22,9 @@ from in_process import run_of_its_own
 from safetensors.torch import load_file
 from tiny import RUN, SHORT_RUN, depth_members, same_weights, write_depth_zip
 from train_divid import check_run, main, new_models, parse_args
+from trainer.checkpoints import MANIFEST
 
-from divid_diffusers import DiViDPipeline, SharedNoiseDDPMScheduler, build_models
+from divid_diffusers import DiViDPipeline, SharedNoiseDDPMScheduler, build_models, build_pipeline
 
 
 TRAINING = Path(__file__).parents[2] / "training"
@@ -92,6 +93,26 @@ def test_the_pipeline_holds_the_moving_average_and_not_the_last_weights(unbroken
         *(f"encoder.{name}" for name in pipe.encoder.state_dict()),
     }
     assert any(not torch.equal(trained[name], last[f"unet.{name}"]) for name in trained)
+
+
+def test_an_option_of_the_recipe_that_is_younger_than_the_run_stays_off_when_it_is_resumed(unbroken, tmp_path):
+    manifest = tmp_path / "checkpoint-2" / MANIFEST
+    shutil.copytree(unbroken / "checkpoint-2", manifest.parent)
+    saved = json.loads(manifest.read_text())
+    assert saved["flags"].pop("reference_frame") is True
+    manifest.write_text(json.dumps(saved))
+    with run_of_its_own(*command(tmp_path, (), **RUN, resume_from_checkpoint="latest")):
+        args = parse_args()
+    assert not args.reference_frame and args.shrink_input
+
+
+def test_a_checkpoint_that_knew_tokens_alone_learns_to_look_at_the_static_frame(tmp_path):
+    build_pipeline("tiny", prediction_type="sample").save_pretrained(tmp_path / "before")
+    start = {"pretrained_model_name_or_path": tmp_path / "before", "max_train_steps": 2, "ema_max_decay": 0}
+    train_here(tmp_path / "run", **start, reference_frame=True)
+    unet = DiViDPipeline.from_pretrained(tmp_path / "run").unet
+    folded = unet.config.in_channels * unet.config.patch_size**2
+    assert unet.config.reference_frame and unet.conv_in.weight[:, folded:].abs().max() > 0
 
 
 def test_a_resumed_run_ends_where_the_unbroken_one_does_whoever_loads_the_data(unbroken, tmp_path):

@@ -143,6 +143,7 @@ def parse(
     Beside the flags the result has `command` (to print: no secret, no path of this machine), `checkpoint` (the folder
     to resume, or None) and `given` (the names that flags or config file gave).
     """
+    before_the_recipe = {action.dest: action.default for action in parser._actions}
     known, _ = parser.parse_known_args(argv)
     from_file = {}
     if known.config:
@@ -158,7 +159,10 @@ def parse(
         checkpoint = checkpoints.find_checkpoint(args.resume_from_checkpoint, Path(args.output_dir))
     if checkpoint is not None:
         saved = resume.read_flags(checkpoint, Path(args.output_dir))
-        kept = {name: value for name, value in saved.get("flags", {}).items() if name not in resume.OF_THE_MACHINE}
+        kept = saved.get("flags", {})
+        if kept:  # an option of the recipe that is younger than the run is off
+            kept = before_the_recipe | kept
+        kept = {name: value for name, value in kept.items() if name not in resume.OF_THE_MACHINE}
         parser.set_defaults(
             **{name: value for name, value in kept.items() if name not in given and hasattr(args, name)}
         )
