@@ -179,6 +179,17 @@ class ClipJudge(StrictLoadingMixin, ModelMixin, ConfigMixin):
         parts = [self(batch.to(input_device(self))) for batch in clips.split(batch_size)]
         return {factor: torch.cat([part[factor] for part in parts]).softmax(-1).float().cpu() for factor in self.heads}
 
+    @torch.no_grad()
+    def in_colour(self) -> "ClipJudge":
+        """Of a judge of grey clips: one that says the same of clips whose three channels are that grey."""
+        own = {name: value for name, value in self.config.items() if not name.startswith("_")}
+        judge = type(self)(**own | {"in_channels": 3})
+        weights = self.state_dict()
+        first = next(name for name in weights if name.startswith("frame_encoder"))  # sees the clip and its changes
+        weights[first] = weights[first].repeat_interleave(3, dim=1) / 3
+        judge.load_state_dict(weights)
+        return judge.eval()
+
     def describe(self) -> str:
         """What to print beside every score it gives: its accuracy on real held-out clips, as they are and degraded."""
         accuracy = self.config.test_accuracy or {}

@@ -73,6 +73,14 @@ def test_it_sees_the_order_of_frames(judge):
     assert not torch.allclose(judge(clips)["action"], judge(clips.flip(1))["action"])
 
 
+def test_one_of_grey_clips_says_the_same_of_them_in_colour(judge):
+    clips = torch.rand(2, 3, 1, 16, 16, generator=seeded())
+    colour = judge.in_colour()
+    for factor, told in colour.predict(clips.expand(-1, -1, 3, -1, -1)).items():
+        torch.testing.assert_close(told, judge.predict(clips)[factor])
+    assert colour.config.dataset == "toys"
+
+
 def test_clips_of_another_set_and_factors_without_a_choice_are_refused(judge):
     with pytest.raises(
         ValueError, match="The judge of toys takes clips .* 1, 16, 16.*is it a judge of another data set"

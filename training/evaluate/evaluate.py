@@ -119,6 +119,9 @@ def open_bench(args) -> Bench:
     clips = evenly_spaced(items, num_frames).float() / 255
     static = [name for name in labels if name not in args.dynamic_factors]
     dynamic = [name for name in labels if name in args.dynamic_factors]
+    if clips.shape[2] == 3 and (clips == clips[:, :, :1]).all():  # grey, in colour as own clips are
+        judges = {name: each.in_colour() if each.config.in_channels == 1 else each for name, each in judges.items()}
+        judge = next(iter(judges.values()), None)
     for each in judges.values():
         refuse_judge(each, labels, getattr(test, "labels", {}), args.dataset)
         if not all(told.isfinite().all() for told in each.predict(clips[:1]).values()):
