@@ -8,6 +8,7 @@ from diffusers import DiffusionPipeline
 
 from ..pipelines.pipeline_divid import DiViDPipeline
 from ..pipelines.pipeline_sequential_vae import SequentialVAEPipeline
+from .results_file import fingerprint
 
 
 PIPELINES = {pipeline.__name__: pipeline for pipeline in (DiViDPipeline, SequentialVAEPipeline)}
@@ -51,6 +52,11 @@ class PipelineDisentangler:
         if hasattr(prior, "sample_static"):
             self.sample_static, self.sample_dynamic = prior.sample_static, prior.sample_dynamic
 
+    def fingerprint(self) -> str:
+        """Of the pipeline and of what its decoder is shown; see [`fingerprint`]."""
+        blind = not self.reference and hasattr(self.pipe, "unet") and self.pipe.unet.config.get("reference_frame")
+        return fingerprint(self.pipe, "tokens alone") if blind else fingerprint(self.pipe)
+
     @torch.no_grad()
     def tokens(self, clips: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """s `(B, S)` and d `(B, N, D)` alone."""
@@ -77,10 +83,12 @@ class PipelineDisentangler:
         return self.pipe(static, dynamic, **options).frames.float().cpu()
 
 
-def load_model(name: str, path: str, seed: int = 0, num_inference_steps: int | None = None) -> PipelineDisentangler:
+def load_model(
+    name: str, path: str, seed: int = 0, num_inference_steps: int | None = None, reference: bool = True
+) -> PipelineDisentangler:
     """
     A checkpoint of this package, ready to be measured, with `name` as an attribute. `num_inference_steps` is for those
-    that sample. Raises ValueError, in a sentence, for what is no model of this package.
+    that sample, `reference=False` for those that look at the static frame and shall not. Raises ValueError, in a sentence, for what is no model of this package.
     """
     try:
         kind = DiffusionPipeline.load_config(path)["_class_name"]
@@ -89,6 +97,6 @@ def load_model(name: str, path: str, seed: int = 0, num_inference_steps: int | N
         raise ValueError(f"--models: {path} is no {' or '.join(PIPELINES)}.") from None
     except (OSError, ValueError) as error:
         raise ValueError(f"--models: {path} cannot be loaded: {error}") from error
-    model = PipelineDisentangler(pipe, seed, num_inference_steps if kind == "DiViDPipeline" else None)
+    model = PipelineDisentangler(pipe, seed, num_inference_steps if kind == "DiViDPipeline" else None, reference)
     model.name = name
     return model

@@ -8,6 +8,7 @@ import json
 import shutil
 
 import evaluate
+import few
 import numpy as np
 import preparation
 import push_to_hub
@@ -131,6 +132,33 @@ def test_a_prior_has_figures_of_its_own_and_leaves_the_others(folder, tmp_path):
         none["sections"]["reconstruction"] == one["sections"]["reconstruction"] == other["sections"]["reconstruction"]
     )
     assert none["parameters"] == one["parameters"] and one["prior"] != other["prior"]
+
+
+def test_a_decoder_that_looks_at_the_static_frame_is_measured_with_and_without(folder, tmp_path, capsys):
+    torch.manual_seed(0)
+    pipe = tiny_pipeline(in_channels=1, prediction_type="sample", reference_frame=True)
+    for name in ("looks", "blind"):
+        pipe.save_pretrained(tmp_path / name)
+        shutil.copytree(tmp_path / name, folder / name)
+    found = run(folder, tmp_path / "out", "--tokens_alone", "blind", models=["looks", "blind"])["models"]
+    assert found["looks"]["fingerprint"] != found["blind"]["fingerprint"]
+    looks, blind = (found[name]["sections"] for name in ("looks", "blind"))
+    cells = [each["leakage"]["result"]["cells"] for each in (looks, blind)]
+    assert cells[0] == cells[1]  # of s and d, whatever the decoder sees
+    psnr = [each["reconstruction"]["result"]["from pure noise"]["psnr"][0] for each in (looks, blind)]
+    assert psnr[0] > psnr[1] + 1  # half of the static frame is shown
+    with pytest.raises(SystemExit):
+        run(folder, tmp_path / "other", "--tokens_alone", "dbse")
+    assert "--tokens_alone dbse: there is no such name" in capsys.readouterr().err
+
+
+def test_a_judge_of_grey_clips_names_them_in_colour_as_well_and_no_others(folder, tmp_path):
+    few.main(["--input", str(folder / "bars"), "--output_dir", str(tmp_path / "bars"), "--num_workers=1"])
+    shutil.copytree(folder / "judge", tmp_path / "judge")
+    tiny_pipeline().save_pretrained(tmp_path / "divid")
+    grey = run(folder, tmp_path / "grey", "--sections=swap")["models"]["copy of the static donor"]["sections"]
+    colour = run(tmp_path, tmp_path / "colour", "--sections=swap")["models"]["copy of the static donor"]["sections"]
+    assert grey["swap"]["result"]["real"] == colour["swap"]["result"]["real"]
 
 
 def test_floors_are_rows_of_every_swap_table(measured):

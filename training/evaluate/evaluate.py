@@ -51,6 +51,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--models", nargs="*", default=[], metavar="NAME=PATH", help="Folders or Hub names. None: floors only."
     )
     parser.add_argument(
+        "--tokens_alone",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="Those of --models that decode from s and d without seeing the static frame, as in the paper.",
+    )
+    parser.add_argument(
         "--dataset", required=True, help="puppets, or a set that training/prepare/*.py wrote, or one on the Hub."
     )
     parser.add_argument(
@@ -86,6 +93,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
             "--models takes NAME=PATH, every name once and of letters and digits, such as DiViD=outputs/divid."
         )
     args.models = {name: path for name, _, path in pairs}
+    if unknown := set(args.tokens_alone) - set(args.models):
+        parser.error(f"--tokens_alone {' '.join(sorted(unknown))}: there is no such name among --models.")
     return args
 
 
@@ -235,7 +244,7 @@ def environment() -> dict[str, str]:
 
 def measure(name: str, model: PipelineDisentangler | Floor, bench: Bench, results: dict, args) -> None:
     is_floor = isinstance(model, Floor)
-    entry, has = results["models"].get(name), model.fingerprint() if is_floor else fingerprint(model.pipe)
+    entry, has = results["models"].get(name), model.fingerprint()
     if entry is None or entry.get("fingerprint") != has:
         parts = [] if is_floor else [getattr(model.pipe, name, None) for name in ("encoder", "unet", "model")]
         count = sum(p.numel() for part in parts if part is not None for p in part.parameters())
@@ -270,7 +279,8 @@ def main(argv: list[str] | None = None) -> None:
         bench = open_bench(args)
         results = open_results(args.out / "results.json", settings(args, bench), environment())
         models = {
-            name: load_model(name, path, args.seed, args.num_inference_steps) for name, path in args.models.items()
+            name: load_model(name, path, args.seed, args.num_inference_steps, name not in args.tokens_alone)
+            for name, path in args.models.items()
         }
         for name, model in models.items():
             channels, size = model.pipe.frame_shape
