@@ -44,6 +44,14 @@ def test_the_first_clips_of_every_cell_are_kept_in_colour_with_their_classes(who
         assert (item["frames"] == 10 * item["action"] + int(number)).all() and item["frames"].shape == (2, 3, 16, 16)
 
 
+def test_few_people_are_trained_on_and_all_are_tested(whole, tmp_path):
+    options = ["--people", "1", "--num_workers", "1"]
+    few.main(["--input", str(whole), "--output_dir", str(tmp_path / "few"), *options])
+    train, test = (load_clips(str(tmp_path / "few"), split) for split in ("train", "test"))
+    assert (len(train), {item["identity"] for item in train}) == (3, {0})
+    assert (len(test), {item["identity"] for item in test}) == (6, {0, 1})
+
+
 @pytest.mark.parametrize("text", ["action=fly", "age=old"])
 def test_a_class_that_is_not_there_is_a_sentence(whole, tmp_path, text):
     with pytest.raises(SystemExit, match=f"{text}: .* does not have that, but (wave, jog, sit|identity, action)"):

@@ -5,8 +5,11 @@ on them, with the judges of the whole set.
     python training/prepare/few.py --input data/mhad-depth --output_dir data/few-mhad --clips_per_cell 1 \
         --classes action=wave,boxing,clap,lunge,squat,jog
 
-Training clips are the first of each combination of the classes of all labels (a person who does something);
-validation and test clips are all there are of the classes. Splits and class numbers stay what they are.
+    python training/prepare/few.py --input data/sprites --output_dir data/few-sprites --people 12
+
+Training clips are the first of each combination of the classes of all labels (a person who does something), of the
+first so many people if --people says how many; validation and test clips are all there are of the classes. Splits and
+class numbers stay what they are.
 """
 
 import argparse
@@ -34,7 +37,7 @@ def classes(text: str) -> tuple[str, list[str]]:
     return label, names.split(",")
 
 
-def plan(input: Path, chosen: dict[str, list[str]], clips_per_cell: int) -> Plan:
+def plan(input: Path, chosen: dict[str, list[str]], clips_per_cell: int, num_people: int | None = None) -> Plan:
     """Raises SystemExit, in a sentence, for no prepared set and for what it does not have."""
     try:
         sets = {split: PreparedClips(rows) for split, rows in load_splits(str(input)).items()}
@@ -48,7 +51,9 @@ def plan(input: Path, chosen: dict[str, list[str]], clips_per_cell: int) -> Plan
             if name not in labels.get(label, []):
                 there = ", ".join(labels.get(label, labels)) or "nothing"
                 raise SystemExit(f"--classes {label}={name}: {input} does not have that, but {there}.")
-    clips, rows = [], {}
+    if num_people and "identity" not in labels:
+        raise SystemExit(f"--people: {input} does not say who is seen.")
+    clips, rows, people = [], {}, set()
     for split, each in sets.items():
         seen = defaultdict(int)
         table = each.dataset.with_format(None).select_columns([*labels, "clip_id", "source"]).to_list()
@@ -58,8 +63,10 @@ def plan(input: Path, chosen: dict[str, list[str]], clips_per_cell: int) -> Plan
             if any(told[label] not in names for label, names in chosen.items()):
                 continue
             seen[cell] += 1
-            if split == "train" and seen[cell] > clips_per_cell:
-                continue
+            if split == "train":
+                if seen[cell] > clips_per_cell or num_people and len(people | {told["identity"]}) > num_people:
+                    continue
+                people.add(told.get("identity"))
             rows[table[row]["clip_id"]] = row
             clips.append(Clip(table[row]["clip_id"], table[row]["source"], split, told))
     height, width, _ = sets["train"].shape
@@ -80,8 +87,10 @@ def main(argv: list[str] | None = None) -> None:
         "--classes", type=classes, nargs="+", default=[], help="Of each label named here, these classes alone."
     )
     parser.add_argument("--clips_per_cell", type=whole(1), default=1, help="Training clips of each combination.")
+    parser.add_argument("--people", type=whole(1), help="Of so many people, in training. Default: of all.")
     args = parser.parse_args(argv)
-    prepare(plan(args.input.absolute(), dict(args.classes), args.clips_per_cell), args.output_dir, args.num_workers)
+    chosen = plan(args.input.absolute(), dict(args.classes), args.clips_per_cell, args.people)
+    prepare(chosen, args.output_dir, args.num_workers)
 
 
 if __name__ == "__main__":
