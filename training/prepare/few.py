@@ -7,9 +7,9 @@ on them, with the judges of the whole set.
 
     python training/prepare/few.py --input data/sprites --output_dir data/few-sprites --people 12
 
-Training clips are the first of each combination of the classes of all labels (a person who does something), of the
-first so many people if --people says how many; validation and test clips are all there are of the classes. Splits and
-class numbers stay what they are.
+Training clips are the first of each combination of the classes of all labels (a person who does something), of so many
+people, drawn at random, if --people says how many; validation and test clips are all there are of the classes. Splits
+and class numbers stay what they are.
 """
 
 import argparse
@@ -24,8 +24,11 @@ from divid_diffusers.data.prepared import PreparedClips, load_clips, load_splits
 from divid_diffusers.flags import whole
 
 
+opened = functools.lru_cache(load_clips)
+
+
 def read(clip: Clip, input: Path, rows: dict[str, int]) -> np.ndarray:
-    frames = load_clips(str(input), clip.split)[rows[clip.clip_id]]["frames"]
+    frames = opened(str(input), clip.split)[rows[clip.clip_id]]["frames"]
     return frames.permute(0, 2, 3, 1).expand(-1, -1, -1, 3).numpy()
 
 
@@ -53,7 +56,9 @@ def plan(input: Path, chosen: dict[str, list[str]], clips_per_cell: int, num_peo
                 raise SystemExit(f"--classes {label}={name}: {input} does not have that, but {there}.")
     if num_people and "identity" not in labels:
         raise SystemExit(f"--people: {input} does not say who is seen.")
-    clips, rows, people = [], {}, set()
+    people = sorted({int(who) for who in sets["train"].dataset.with_format(None)["identity"]}) if num_people else []
+    people = [labels["identity"][who] for who in np.random.default_rng(0).permutation(people)[:num_people]]
+    clips, rows = [], {}
     for split, each in sets.items():
         seen = defaultdict(int)
         table = each.dataset.with_format(None).select_columns([*labels, "clip_id", "source"]).to_list()
@@ -64,9 +69,8 @@ def plan(input: Path, chosen: dict[str, list[str]], clips_per_cell: int, num_peo
                 continue
             seen[cell] += 1
             if split == "train":
-                if seen[cell] > clips_per_cell or num_people and len(people | {told["identity"]}) > num_people:
+                if seen[cell] > clips_per_cell or people and told["identity"] not in people:
                     continue
-                people.add(told.get("identity"))
             rows[table[row]["clip_id"]] = row
             clips.append(Clip(table[row]["clip_id"], table[row]["source"], split, told))
     height, width, _ = sets["train"].shape
