@@ -14,7 +14,7 @@ HERE = Path(__file__).parent
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
 parser.add_argument("videos", help="A folder of videos, of one person, animal or thing each.")
 parser.add_argument("output_dir")
-parser.add_argument("--model", default=str(HERE / "divid-puppets-tiny"), help="Where training starts.")
+parser.add_argument("--model", default=str(HERE / "divid-puppets-reference"), help="Where training starts.")
 parser.add_argument("--max_train_minutes", default="20")
 args, training_flags = parser.parse_known_args()  # others go to train_divid.py
 

@@ -12,7 +12,7 @@ from .clips import set_names
 
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-BASES = {preset: EXAMPLES / f"divid-puppets-{preset}" for preset in ("tiny", "small")}
+BASES = {"tiny": EXAMPLES / "divid-puppets-reference", "small": EXAMPLES / "divid-puppets-small"}
 SHAPE = (64, 64, 3)  # height, width and channels of the frames they take
 
 
