@@ -299,6 +299,7 @@ def test_own_clips_start_from_the_base_of_their_size_and_take_what_it_decides(ow
     config = yaml.safe_load((BASES[preset] / "encoder" / "config.json").read_text())
     assert (args.pixel_shortcut, args.calibrate_tokens) == (config["pixel_shortcut"], False)
     assert args.command.count("pretrained") == 0  # the command on a card starts from there by itself
+    assert args.reference_frame  # whether or not the base looks at the static frame so far
 
 
 @pytest.mark.parametrize("flags", ["--from_scratch", "--preset paper", "--dataset puppets-mid", "--pretrained_vae v"])
