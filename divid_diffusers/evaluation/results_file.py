@@ -17,6 +17,9 @@ OPTIONAL = ("recordings", "identity_model", "motion_model", "label_free_features
 FOLLOWING = ("clips", "training_clips")  # other ones with another seed or number: worth a word only where those agree
 
 
+YOUNGER = ("reference_frame",)  # than figures that are kept: options that, left off, change nothing of them
+
+
 def fingerprint(*things) -> str:
     """
     16 hexadecimal digits of all that is passed: of pipelines every component, of networks and schedulers the
@@ -66,7 +69,7 @@ def _plain(config: Mapping) -> dict:
     return {
         name: _plain(value) if isinstance(value, Mapping) else value
         for name, value in config.items()
-        if not str(name).startswith("_") and not str(name).endswith("_version")
+        if not str(name).startswith("_") and not str(name).endswith("_version") and not (name in YOUNGER and not value)
     }
 
 

@@ -37,6 +37,7 @@ def other_statistics(pipe):
         lambda pipe: pipe.register_to_config(num_inference_steps=7),
         lambda pipe: pipe.scheduler.register_to_config(beta_end=0.5),
         lambda pipe: pipe.unet.register_to_config(prediction_type="sample"),
+        lambda pipe: pipe.unet.register_to_config(reference_frame=True),
     ],
 )
 def test_whatever_changes_what_a_model_makes_changes_its_fingerprint(change):
@@ -45,6 +46,13 @@ def test_whatever_changes_what_a_model_makes_changes_its_fingerprint(change):
     before = fingerprint(pipe)
     change(pipe)
     assert fingerprint(pipe) != before
+
+
+def test_an_option_that_is_off_changes_nothing_of_figures_from_before_it():
+    pipe = tiny_pipeline()
+    before = fingerprint(pipe)
+    pipe.unet._internal_dict = {k: v for k, v in pipe.unet.config.items() if k != "reference_frame"}
+    assert fingerprint(pipe) == before
 
 
 def test_baselines_and_plain_things_have_fingerprints():
