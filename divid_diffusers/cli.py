@@ -186,7 +186,9 @@ def info(pipe: DiViDPipeline, args) -> None:
         "autoencoder": autoencoder_in_words(pipe),
         "prior": "none" if pipe.prior is None else f"makes up clips of up to {pipe.prior.config.max_frames} frames",
         "prediction": unet.prediction_type,
-        "static": "the decoder looks at the frame itself" if unet.get("reference_frame") else "known by its token alone",
+        "static": "the decoder looks at the frame itself"
+        if unet.get("reference_frame")
+        else "known by its token alone",
         "sampler": f"{type(pipe.scheduler).__name__}, {pipe.config.num_inference_steps} steps",
         "directions": directions_in_words(pipe.directions),
         "guidance": "yes" if unet.static_dropout or unet.dynamic_dropout else "not trained for it",

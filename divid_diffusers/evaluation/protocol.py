@@ -46,16 +46,15 @@ class PipelineDisentangler:
         pipe.set_progress_bar_config(disable=True)
         self.pipe, self.seed = pipe, seed
         self.options = {} if num_inference_steps is None else {"num_inference_steps": num_inference_steps}
-        config = pipe.unet.config if hasattr(pipe, "unet") else {}
-        self.reference = reference and config.get("reference_frame", False)
+        looks = hasattr(pipe, "unet") and pipe.unet.config.get("reference_frame", False)
+        self.reference, self.tokens_alone = looks and reference, looks and not reference
         prior = getattr(pipe, "prior", None) or getattr(pipe, "model", None)  # baselines' models draw codes themselves
         if hasattr(prior, "sample_static"):
             self.sample_static, self.sample_dynamic = prior.sample_static, prior.sample_dynamic
 
     def fingerprint(self) -> str:
         """Of the pipeline and of what its decoder is shown; see [`fingerprint`]."""
-        blind = not self.reference and hasattr(self.pipe, "unet") and self.pipe.unet.config.get("reference_frame")
-        return fingerprint(self.pipe, "tokens alone") if blind else fingerprint(self.pipe)
+        return fingerprint(self.pipe, "tokens alone") if self.tokens_alone else fingerprint(self.pipe)
 
     @torch.no_grad()
     def tokens(self, clips: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -88,7 +87,8 @@ def load_model(
 ) -> PipelineDisentangler:
     """
     A checkpoint of this package, ready to be measured, with `name` as an attribute. `num_inference_steps` is for those
-    that sample, `reference=False` for those that look at the static frame and shall not. Raises ValueError, in a sentence, for what is no model of this package.
+    that sample, `reference=False` for those that look at the static frame and shall not. Raises ValueError, in a
+    sentence, for what is no model of this package.
     """
     try:
         kind = DiffusionPipeline.load_config(path)["_class_name"]

@@ -15,8 +15,6 @@ from ..clips.writing import written_whole
 
 OPTIONAL = ("recordings", "identity_model", "motion_model", "label_free_features")  # asked for, or not, in any run
 FOLLOWING = ("clips", "training_clips")  # other ones with another seed or number: worth a word only where those agree
-
-
 YOUNGER = ("reference_frame",)  # than figures that are kept: options that, left off, change nothing of them
 
 

@@ -29,7 +29,7 @@ def start_from_nothing(unet: nn.Module, channels: int) -> None:
 
 
 def beside(folded: torch.Tensor, reference: torch.Tensor, seen: torch.Tensor, patch_size: int) -> torch.Tensor:
-    """The input `(F, C', H, W)` of the first convolution: folded noisy frames, static frames, 1 where they are seen."""
+    """The input `(F, C', H, W)` of the first convolution: noisy frames, static frames, 1 where these are seen."""
     reference = F.pixel_unshuffle(reference.to(folded.dtype), patch_size)
     seen = seen.to(folded.dtype)[:, None, None, None]
     return torch.cat([folded, reference * seen, seen.expand(-1, 1, *folded.shape[2:])], dim=1)
@@ -53,9 +53,7 @@ def compose(output: torch.Tensor, reference: torch.Tensor, seen: torch.Tensor, p
     drawn = F.pixel_shuffle(drawn, patch_size)
     mask = F.pixel_shuffle(mask, patch_size).sigmoid() * seen.float()[:, None, None, None]
     flow = F.interpolate(flow, size=(height, width), mode="bilinear", align_corners=False)
-    same_place = F.affine_grid(
-        torch.eye(2, 3, device=flow.device)[None], [1, 1, height, width], align_corners=False
-    )
+    same_place = F.affine_grid(torch.eye(2, 3, device=flow.device)[None], [1, 1, height, width], align_corners=False)
     moved = F.grid_sample(
         reference.float(), same_place + flow.permute(0, 2, 3, 1), padding_mode="border", align_corners=False
     )

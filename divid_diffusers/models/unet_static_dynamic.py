@@ -183,8 +183,8 @@ class DiViDUNet2DConditionModel(StrictLoadingMixin, UNet2DConditionModel):
             )
         if reference_frame and prediction_type != "sample":
             raise ValueError(
-                f"`reference_frame` moves pixels of a clean frame, and `prediction_type` is {prediction_type!r}: choose "
-                "'sample'."
+                "`reference_frame` moves pixels of a clean frame, and `prediction_type` is "
+                f"{prediction_type!r}: choose 'sample'."
             )
         if isinstance(num_attention_heads, int):
             num_attention_heads = (num_attention_heads,) * levels
@@ -381,7 +381,9 @@ class DiViDUNet2DConditionModel(StrictLoadingMixin, UNet2DConditionModel):
             seen = noisy.new_zeros(len(noisy)) if reference is None else noisy.new_ones(len(noisy))
             if hide_reference is not None:
                 seen = seen * ~hide_reference.repeat_interleave(num_frames)
-            reference = torch.zeros_like(noisy) if reference is None else reference.repeat_interleave(num_frames, dim=0)
+            reference = (
+                torch.zeros_like(noisy) if reference is None else reference.repeat_interleave(num_frames, dim=0)
+            )
             sample = beside(sample, reference, seen, patch)
         out = super().forward(sample, timestep, encoder_hidden_states, return_dict=False, **kwargs)[0]
         out = compose(out, reference, seen, patch) if self.config.reference_frame else F.pixel_shuffle(out, patch)
@@ -391,7 +393,9 @@ class DiViDUNet2DConditionModel(StrictLoadingMixin, UNet2DConditionModel):
 
     def _check_reference(self, reference: torch.Tensor, sample: torch.Tensor) -> None:
         if not self.config.reference_frame:
-            raise ValueError("This decoder looks at no static frame (`reference_frame` is False): leave out `reference`.")
+            raise ValueError(
+                "This decoder looks at no static frame (`reference_frame` is False): leave out `reference`."
+            )
         if reference.shape != (len(sample), *sample.shape[-3:]):
             raise ValueError(
                 f"`reference` must be one static frame for each of the first dimension of `sample`, "

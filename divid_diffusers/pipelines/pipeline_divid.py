@@ -535,7 +535,9 @@ class DiViDPipeline(WholeSavingMixin, GenerationMixin, LatentsMixin, DiffusionPi
         context = self.unet.cache_context(context)
         seen = {}
         if reference is not None:
-            hidden = torch.tensor([drop for drop, _ in branches], device=reference.device).repeat_interleave(num_frames)
+            hidden = torch.tensor([drop for drop, _ in branches], device=reference.device).repeat_interleave(
+                num_frames
+            )
             seen = {"reference": reference.repeat(len(branches), 1, 1, 1), "hide_reference": hidden}
         for t in scheduler.timesteps:
             if self.interrupt:

@@ -327,7 +327,9 @@ def test_the_decoder_sees_the_static_frame_of_the_clip_or_of_the_next_where_it_i
 
 
 def test_the_static_frame_is_hidden_from_a_fifth_of_clips_and_from_all_that_lose_s():
-    args = parse_args(["--preset=paper", "--num_frames=3", "--train_batch_size=4000", "--static_dropout=0.5", *REFERENCE])
+    args = parse_args(
+        ["--preset=paper", "--num_frames=3", "--train_batch_size=4000", "--static_dropout=0.5", *REFERENCE]
+    )
     noise = step_noise.draw(args, 0, 0, 0, 1, 1, 1, 1, 1000)
     assert noise.hide_reference[noise.drop_static].all()
     assert abs(noise.hide_reference[~noise.drop_static].float().mean() - 0.2) < 0.04

@@ -258,7 +258,9 @@ def inherit(args: argparse.Namespace, given: dict) -> dict:
         )
     own |= {name: configs["unet"][name] for name in ("static_dropout", "dynamic_dropout")}
     if args.pretrained_model_name_or_path or configs["unet"]["reference_frame"]:
-        own["reference_frame"] = configs["unet"]["reference_frame"]  # what own clips start from learns it by the recipe
+        own["reference_frame"] = configs["unet"][
+            "reference_frame"
+        ]  # what own clips start from learns it by the recipe
     own["residual"] = configs["encoder"]["residual"]
     if index.get("num_inference_steps"):
         own["num_inference_steps"] = index["num_inference_steps"]
