@@ -4,8 +4,6 @@ import torch
 from diffusers import UNet2DConditionModel
 from diffusers.configuration_utils import register_to_config
 from diffusers.models.attention import BasicTransformerBlock
-from diffusers.models.resnet import ResnetBlock2D
-from diffusers.models.unets.unet_2d_blocks import CrossAttnDownBlock2D, CrossAttnUpBlock2D
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionOutput
 from einops import rearrange, repeat
 from torch import nn
@@ -15,76 +13,7 @@ from .attention_processor import ContextCache, PixelAttnProcessor, StaticDynamic
 from .modeling_utils import StrictLoadingMixin
 from .offloading import reads_weights
 from .reference_frame import beside, compose, num_inputs, num_outputs, start_from_nothing
-
-
-class ResnetCrossAttnDownBlock2D(CrossAttnDownBlock2D):
-    """
-    The stock cross-attention block, down-sampled by a residual block with time embedding instead of a convolution.
-    """
-
-    def __init__(self, out_channels: int, temb_channels: int, resnet_groups: int, add_downsample: bool, **kwargs):
-        norm = {
-            "temb_channels": temb_channels,
-            "resnet_groups": resnet_groups,
-            "resnet_time_scale_shift": "scale_shift",
-        }
-        super().__init__(out_channels=out_channels, add_downsample=False, **norm, **kwargs)
-        self.downsampler = (
-            residual_sampler(out_channels, temb_channels, resnet_groups, down=True) if add_downsample else None
-        )
-
-    def forward(self, hidden_states, temb=None, **kwargs):
-        hidden_states, output_states = super().forward(hidden_states, temb, **kwargs)
-        if self.downsampler is not None:
-            hidden_states = self.downsampler(hidden_states, temb)
-            output_states += (hidden_states,)
-        return hidden_states, output_states
-
-
-class ResnetCrossAttnUpBlock2D(CrossAttnUpBlock2D):
-    """The stock cross-attention block, up-sampled by a residual block with time embedding instead of a convolution."""
-
-    def __init__(self, out_channels: int, temb_channels: int, resnet_groups: int, add_upsample: bool, **kwargs):
-        norm = {
-            "temb_channels": temb_channels,
-            "resnet_groups": resnet_groups,
-            "resnet_time_scale_shift": "scale_shift",
-        }
-        super().__init__(out_channels=out_channels, add_upsample=False, **norm, **kwargs)
-        self.upsampler = (
-            residual_sampler(out_channels, temb_channels, resnet_groups, up=True) if add_upsample else None
-        )
-
-    def forward(self, hidden_states, res_hidden_states_tuple, temb=None, **kwargs):
-        hidden_states = super().forward(hidden_states, res_hidden_states_tuple, temb, **kwargs)
-        if self.upsampler is not None:
-            hidden_states = self.upsampler(hidden_states, temb)
-        return hidden_states
-
-
-def residual_sampler(channels: int, temb_channels: int, groups: int, **direction: bool) -> ResnetBlock2D:
-    return ResnetBlock2D(
-        in_channels=channels,
-        out_channels=channels,
-        temb_channels=temb_channels,
-        groups=groups,
-        eps=1e-5,
-        time_embedding_norm="scale_shift",
-        **direction,
-    )
-
-
-class PositionedConv2d(nn.Conv2d):
-    """The 3x3 convolution `conv`, to which a learned embedding of each of the side x side positions is added."""
-
-    def __init__(self, conv: nn.Conv2d, side: int):
-        super().__init__(conv.in_channels, conv.out_channels, kernel_size=3, padding=1)
-        self.position_embedding = nn.Parameter(0.02 * torch.randn(conv.out_channels, side, side))
-
-    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
-        hidden_states = super().forward(hidden_states)
-        # added in float32, it would make all that follows float32 under autocast
-        return hidden_states + self.position_embedding.to(hidden_states.dtype)
+from .unet_blocks import PositionedConv2d, ResnetCrossAttnDownBlock2D, ResnetCrossAttnUpBlock2D
 
 
 class DiViDUNet2DConditionModel(StrictLoadingMixin, UNet2DConditionModel):
