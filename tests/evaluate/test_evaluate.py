@@ -147,6 +147,7 @@ def test_a_decoder_that_looks_at_the_static_frame_is_measured_with_and_without(f
     assert cells[0] == cells[1]  # of s and d, whatever the decoder sees
     psnr = [each["reconstruction"]["result"]["from pure noise"]["psnr"][0] for each in (looks, blind)]
     assert psnr[0] > psnr[1] + 1  # half of the static frame is shown
+    assert "from inverted noise" not in blind["reconstruction"]["result"]
     with pytest.raises(SystemExit):
         run(folder, tmp_path / "other", "--tokens_alone", "dbse")
     assert "--tokens_alone dbse: there is no such name" in capsys.readouterr().err
