@@ -51,6 +51,8 @@ def folder(tmp_path, monkeypatch):
     """Where a reader might be: clips of their own, a prepared set, a checkpoint."""
     for name in ("examples/divid-puppets-tiny", "outputs/puppets"):
         shutil.copytree(ROOT / "examples" / "divid-puppets-tiny", tmp_path / name)
+    looks = "examples/divid-puppets-reference"
+    shutil.copytree(ROOT / looks, tmp_path / looks)
     for i, name in enumerate(("clip", "this_person", "that_motion", "a", "b")):
         frames = Puppets(5, num_frames=4)[i]["frames"].permute(0, 2, 3, 1).numpy()
         write_video(tmp_path / f"{name}.mp4", frames)
