@@ -10,11 +10,11 @@ def what_it_allows(num_clips: int, num_people: int | None) -> str:
     people as clips, no person is seen with two motions.
     """
     if num_people is None:
-        limit = ": what is not among them will not be reproduced" if num_clips < FEW_CLIPS else ""
+        limit = ": what is not among them is reproduced from its first frame at most" if num_clips < FEW_CLIPS else ""
         return f"{count(num_clips, 'clip')}{limit}."
     sentence = f"{count(num_clips, 'clip')} of {count(num_people, 'person', 'people')}"
     if num_people < FEW_PEOPLE:
-        sentence += ": people who are not among them will not be reproduced"
+        sentence += ": people who are not among them are reproduced from their first frame at most"
     if num_people == num_clips:
         sentence += ". Each is seen once, so nothing tells who moves from how"
     return f"{sentence}."

@@ -50,7 +50,10 @@ def plan(count=40, **options) -> Plan:
 def test_a_set_comes_back_as_it_went_in(tmp_path):
     report = prepare(plan(), tmp_path / "set")
     assert report["clips"] == {"train": 30, "test": 10} and report["classes"] == {"identity": 2, "action": 3}
-    assert report["training"] == "30 clips of 2 people: people who are not among them will not be reproduced."
+    assert (
+        report["training"]
+        == "30 clips of 2 people: people who are not among them are reproduced from their first frame at most."
+    )
     dataset = datasets.load_from_disk(tmp_path / "set")
     assert "every fourth" in dataset["train"].info.description and dataset["test"].info.license == "CC0"
     seen = set()

@@ -19,7 +19,7 @@ def test_clips_people_model_time_and_pictures_are_told(tmp_path, monkeypatch, ca
     text = said(
         tmp_path, caplog, dataset=folder, mixed_precision="no", validation_steps=5, gradient_accumulation_steps=3
     )
-    assert "Learns from 20 clips of 2 people: people who are not among them will not be reproduced." in text
+    assert "Learns from 20 clips of 2 people: people who are not among them are reproduced from" in text
     assert "Trains 0.00 M parameters on CPU in float32; 6 clips a step." in text
     assert "Takes 1 steps; how long these are is known after 5." in text
     assert f"Draws 2 validation clips into {tmp_path / 'run/validation'}, every 5 steps." in text
