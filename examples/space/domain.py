@@ -112,8 +112,10 @@ def own_snr(pipe: DiViDPipeline, clip: np.ndarray) -> float:
     channels, size = pipe.frame_shape
     (truth,) = ClipProcessor().preprocess(clip, size, channels)
     generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        tokens = pipe.encode(clip)
     options = {"num_inference_steps": STEPS, "generator": generator, "output_type": "pt"}
-    (decoded,) = pipe.reconstruct(clip, reference=None, **options).frames  # a frame that is shown needs no knowing
+    (decoded,) = pipe(tokens.static, tokens.dynamic, **options).frames  # from tokens alone: a frame shown is not known
     signal = (
         truth - truth.mean(dim=(0, 2, 3), keepdim=True)
     ).square().mean() / 4  # of [-1, 1], where decoded is in [0, 1]

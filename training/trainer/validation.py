@@ -25,10 +25,10 @@ def validate(pipeline: DiViDPipeline, clips: torch.Tensor, seed: int) -> tuple[d
     static, dynamic = tokens.static.detach(), tokens.dynamic.detach()
 
     def decode(shift: int) -> torch.Tensor:
-        generator = torch.Generator().manual_seed(seed)
-        others = static.roll(-shift, dims=0)
-        reference = None if tokens.reference is None else tokens.reference.roll(-shift, dims=0)
-        return pipeline(others, dynamic, reference=reference, generator=generator, output_type="pt").frames.cpu()
+        options = {"generator": torch.Generator().manual_seed(seed), "output_type": "pt"}
+        if tokens.reference is not None:
+            options["reference"] = tokens.reference.roll(-shift, dims=0)
+        return pipeline(static.roll(-shift, dims=0), dynamic, **options).frames.cpu()
 
     reconstructed, swapped = decode(0), decode(1)
     truth = (clips.cpu() / 2 + 0.5).expand_as(reconstructed)  # grey, where an autoencoder gives RGB
