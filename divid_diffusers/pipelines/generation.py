@@ -101,4 +101,5 @@ class GenerationMixin:
         num_frames=10)` goes on with a motion. Arguments as in [`sample_tokens`]; `kwargs` as in [`__call__`].
         """
         tokens = self.sample_tokens(num_clips, num_frames, static, dynamic, prior_steps, generator)
-        return self(tokens.static, tokens.dynamic, reference=tokens.reference, generator=generator, **kwargs)
+        options = {"reference": tokens.reference, "generator": generator} | kwargs
+        return self(tokens.static, tokens.dynamic, **options)

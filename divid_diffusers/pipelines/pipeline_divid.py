@@ -258,7 +258,7 @@ class DiViDPipeline(WholeSavingMixin, GenerationMixin, LatentsMixin, DiffusionPi
             tokens = self.encode(clips, static_frame)
         static, dynamic = self.directions.move(tokens.static, tokens.dynamic, amounts)
         reference = tokens.reference if torch.equal(static, tokens.static) else None
-        return self(static, dynamic, reference=reference, **kwargs)
+        return self(static, dynamic, **{"reference": reference} | kwargs)
 
     def interpolate(
         self, clip_a: Any, clip_b: Any, factor: str = "static", num_clips: int = 5, static_frame: int = 0, **kwargs
@@ -296,7 +296,7 @@ class DiViDPipeline(WholeSavingMixin, GenerationMixin, LatentsMixin, DiffusionPi
                 )
             dynamic = torch.lerp(dynamic, b.dynamic.expand_as(dynamic), weight[:, None, None])
             reference = None if a.reference is None else a.reference.expand(num_clips, -1, -1, -1)
-        return self(static, dynamic, reference=reference, **kwargs)
+        return self(static, dynamic, **{"reference": reference} | kwargs)
 
     @torch.no_grad()
     def invert(self, clips: Any, static_frame: int = 0, num_inference_steps: int = 100) -> torch.Tensor:

@@ -60,6 +60,15 @@ def test_without_it_tokens_alone_are_decoded(pipe):
     close(by(pipe, "reconstruct", CLIPS), pt(pipe, tokens.static, tokens.dynamic, reference=tokens.reference), 1e-6)
 
 
+def test_every_method_can_be_told_to_do_without_it(pipe):
+    pipe.register_modules(directions=tiny_directions(pipe.encoder), prior=tiny_prior(pipe.encoder))
+    blind = by(pipe, "reconstruct", CLIPS[:1], reference=None)
+    close(by(pipe, "edit", CLIPS[:1], {}, reference=None), blind, 1e-5)
+    close(by(pipe, "interpolate", *CLIPS, factor="dynamic", num_clips=2, reference=None)[:1], blind, 1e-5)
+    seen, unseen = (by(pipe, "generate", static=CLIPS[0], **given) for given in ({}, {"reference": None}))
+    assert distance(seen, unseen) > 0.01
+
+
 def test_the_number_of_frames_at_once_changes_nothing(pipe):
     one, other = (by(pipe, "reconstruct", CLIPS, frames_per_batch=number) for number in (1, 64))
     close(one, other, 1e-5)

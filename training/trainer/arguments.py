@@ -39,7 +39,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     model.add_argument(
         "--pretrained_model_name_or_path",
         help="Start from this pipeline. What it decides need not be given, and cannot be changed; its dropout of "
-        "tokens and --residual can. Default: examples/divid-puppets-tiny (or -small) for clips of 64x64 in colour.",
+        "tokens and --residual can. Default, for clips of 64x64 in colour: "
+        "examples/divid-puppets-reference (preset small: -small).",
     )
     model.add_argument(
         "--from_scratch",
@@ -258,9 +259,8 @@ def inherit(args: argparse.Namespace, given: dict) -> dict:
         )
     own |= {name: configs["unet"][name] for name in ("static_dropout", "dynamic_dropout")}
     if args.pretrained_model_name_or_path or configs["unet"]["reference_frame"]:
-        own["reference_frame"] = configs["unet"][
-            "reference_frame"
-        ]  # what own clips start from learns it by the recipe
+        # what own clips start from learns it by the recipe
+        own["reference_frame"] = configs["unet"]["reference_frame"]
     own["residual"] = configs["encoder"]["residual"]
     if index.get("num_inference_steps"):
         own["num_inference_steps"] = index["num_inference_steps"]
