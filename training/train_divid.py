@@ -180,13 +180,11 @@ def check_run(args, noise_scheduler: SharedNoiseDDPMScheduler, num_clips: int, p
             f"{timesteps}."
         )
     if args.invariance_weight and (num_clips == 1 or (args.train_batch_size == 2 and num_clips % 2)):
-        if "invariance_weight" in args.given:
-            raise SystemExit(
-                f"--invariance_weight compares different clips, and with {num_clips} clips in batches of "
-                f"{args.train_batch_size} one of them "
-                "would meet itself where an epoch ends: take a --train_batch_size of at least 3, and 2 clips or more."
-            )
-        args.invariance_weight = 0.0
+        raise SystemExit(
+            f"--invariance_weight compares different clips, and with {num_clips} clips in batches of "
+            f"{args.train_batch_size} one of them "
+            "would meet itself where an epoch ends: take a --train_batch_size of at least 3, and 2 clips or more."
+        )
     for name in ("invariance_weight", "dynamic_swaps"):
         if processes > 1 and getattr(args, name):
             logger.warning(f"--{name} works on each process's own batch, so this run differs from one of one process.")

@@ -72,12 +72,6 @@ def test_the_paper_denoises_all_frames_and_the_recipe_some():
     assert parse_args(["--num_frames", "3"]).frames_per_clip == 3  # a default never stands in the way
 
 
-@pytest.mark.parametrize("flags", ["--prediction_type epsilon", "--train_batch_size 1"])
-def test_the_recipes_invariance_is_left_out_where_it_cannot_be(flags):
-    assert parse_args([]).invariance_weight > 0
-    assert parse_args(flags.split()).invariance_weight == 0
-
-
 BAD_FLAGS = {
     "--train_batch_size 0": "--train_batch_size is 0",
     "--max_train_steps -1": "--max_train_steps is -1",

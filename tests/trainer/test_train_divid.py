@@ -297,13 +297,6 @@ def test_frames_that_the_models_cannot_halve_are_a_sentence(size):
         new_models(parse_args([]), (3, size), None)
 
 
-@pytest.mark.parametrize(("clips", "weight"), [(1, 0), (9, 0.05)])
-def test_the_recipes_own_invariance_never_stands_in_the_way(clips, weight):
-    args = parse_args(["--train_batch_size=4"])
-    check_run(args, SharedNoiseDDPMScheduler(), clips, processes=1)
-    assert args.invariance_weight == weight
-
-
 @pytest.mark.parametrize(
     ("flags", "clips", "sentence"),
     [

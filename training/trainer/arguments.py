@@ -299,8 +299,6 @@ def check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
         )
     if not args.residual and args.first_frame == "null":
         parser.error("--no-residual leaves no residual for --first_frame null to take the place of: choose context.")
-    if "invariance_weight" not in args.given and (args.prediction_type != "sample" or args.train_batch_size < 2):
-        args.invariance_weight = 0.0  # the recipe's, which is for what it is for
     if args.reference_frame and args.prediction_type != "sample":
         if "reference_frame" in args.given:
             parser.error("--reference_frame moves pixels of a clean frame: it needs --prediction_type sample.")
