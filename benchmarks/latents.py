@@ -45,7 +45,7 @@ def build(case: str, vae_path: str | None, clips):
     from divid_diffusers.training.calibration import calibrate
 
     size, patch = CASES[case]
-    args = parse_args([f"--train_batch_size={BATCH}", f"--num_frames={FRAMES}", "--invariance_weight=0"])
+    args = parse_args([f"--train_batch_size={BATCH}", f"--num_frames={FRAMES}"])
     without_pixels(args)  # in every case: these would not be compared
     latents, shape = None, (3, size)
     if patch is None:

@@ -19,7 +19,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 TRAINER = Path(__file__).parents[1] / "training" / "train_divid.py"
 FLAGS = (
-    "--num_puppets 500 --frames_per_clip 2 --invariance_weight 0 --learning_rate 1e-3 --lr_warmup_steps 0 "
+    "--num_puppets 500 --frames_per_clip 2 --learning_rate 1e-3 --lr_warmup_steps 0 "
     "--lr_scheduler constant --logging_steps 1 --validation_steps 0 --checkpointing_steps 100000"
 ).split()
 
