@@ -158,6 +158,13 @@ def test_no_room_for_the_last_checkpoint_still_leaves_the_pipeline(tmp_path, mon
     assert (tmp_path / "model_index.json").is_file() and steps(tmp_path) == []
 
 
+def test_no_room_for_a_picture_loses_nothing_that_was_learned(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("trainer.reporting.validate", lambda *args: open("/dev/full", "w").write("x" * 10**6))
+    run(tmp_path, max_train_steps=2, validation_steps=1)
+    assert steps(tmp_path) == [2] and (tmp_path / "model_index.json").is_file()
+    assert "There is no picture of step 2: [Errno 28] No space left on device" in caplog.text
+
+
 def test_no_room_for_the_pipeline_names_the_checkpoint_that_holds_it(tmp_path, monkeypatch):
     monkeypatch.setattr("stand_in.Pipeline.save_pretrained", lambda *args: open("/dev/full", "w").write("x" * 10**6))
     with pytest.raises(

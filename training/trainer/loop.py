@@ -115,9 +115,11 @@ def train(
         start = time.monotonic()
         with averaged(ema, accelerator.unwrap_model(model), settle) as module, torch.no_grad():
             figures.clear()
-            figures.update(
-                report_validation(accelerator, recipe.pipeline(module), validation_clips, args, progress.step)
-            )
+            pipeline = recipe.pipeline(module)
+            try:
+                figures.update(report_validation(accelerator, pipeline, validation_clips, args, progress.step))
+            except OSError as error:  # what was learned is worth more than a picture of it
+                logger.warning(f"There is no picture of step {progress.step}: {error}")
         pictures.drawn(progress, time.monotonic() - start)
 
     def save_checkpoint(clips: torch.Tensor, position: BatchPosition) -> None:
@@ -187,9 +189,6 @@ def train(
     bar.close()
     accelerator.wait_for_everyone()
     interrupted = args.interruption.number
-    if pictures.any and not interrupted and accelerator.is_main_process:
-        if figures.get("step") != progress.step:
-            validate()
     failure = None
     if progress.step != saved_step:
         try:
@@ -202,6 +201,8 @@ def train(
             print(failure or went_on(output_dir, progress.step), file=sys.stderr)
         raise SystemExit(128 + interrupted)
     if accelerator.is_main_process:
+        if pictures.any and figures.get("step") != progress.step:
+            validate()
         with averaged(ema, accelerator.unwrap_model(model), settle) as module:
             refuse_broken_weights(output_dir, progress.step, module)
             save_pipeline(recipe, module, args, progress, processes, figures)
