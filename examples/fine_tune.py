@@ -4,6 +4,7 @@ Prepares the clips and trains on them, as the two commands it prints would. Need
 """
 
 import argparse
+import os
 import shlex
 import subprocess
 import sys
@@ -16,7 +17,9 @@ parser.add_argument("videos", help="A folder of videos, of one person, animal or
 parser.add_argument("output_dir")
 parser.add_argument("--model", default=str(HERE / "divid-puppets-reference"), help="Where training starts.")
 parser.add_argument("--max_train_minutes", default="20")
+parser.add_argument("--hub_token", help="Default: the token of `hf auth login`. Never printed.")
 args, training_flags = parser.parse_known_args()  # others go to train_divid.py
+environment = os.environ | ({"HF_TOKEN": args.hub_token} if args.hub_token else {})
 
 dataset = str(Path(args.output_dir) / "clips")
 commands = [
@@ -30,5 +33,10 @@ commands = [
 ]
 for command in (list(map(str, words)) for words in commands):
     print("$", shlex.join(command), flush=True)
-    if code := subprocess.run(command).returncode:
-        raise SystemExit(code)
+    with subprocess.Popen(command, env=environment) as running:
+        try:
+            running.wait()
+        except KeyboardInterrupt:  # the trainer hears it, too, and saves what it learned
+            running.wait()
+    if running.returncode:
+        raise SystemExit(running.returncode)
