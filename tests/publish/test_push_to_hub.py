@@ -273,7 +273,13 @@ def test_a_licence_is_what_was_given_and_nothing_is_assumed(run, hub, push, tmp_
 
 def test_a_card_names_no_set_that_no_hub_has(run, tmp_path):
     (tmp_path / "mine").mkdir()
-    for dataset, named in ((str(tmp_path / "mine"), None), ("puppets", None), ("org/clips", ["org/clips"])):
+    mine = str(tmp_path / "mine")
+    for dataset, named in (
+        (mine, None),
+        ("puppets", None),
+        ("org/clips", ["org/clips"]),
+        (f"org/a+puppets+{mine}+org/b", ["org/a", "org/b"]),
+    ):
         write_model_card(run, SimpleNamespace(**vars(ARGS) | {"dataset": dataset}), FACTS)
         assert ModelCard.load(run / "README.md").data.get("datasets") == named
     assert str(tmp_path) not in (run / "README.md").read_text()

@@ -110,7 +110,7 @@ def test_joined_sets_are_one_of_which_every_clip_is_seen(tmp_path):
     assert {int(clip["frames"].max()) for clip in train} == {9, 10}
     parts = [fingerprint(load_clips(str(each), "train")) for each in (one, two)]
     assert fingerprint(train) == " + ".join(parts)
-    assert dataset_name(args) == "one+two" and is_local(args)
+    assert dataset_name(args) == "one+two" and is_local(str(one)) and not is_local("org/clips")
     assert shown("dataset", args.dataset) == "one+two" and shown("dataset", f"puppets+{one}") == "puppets+one"
 
 

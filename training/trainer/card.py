@@ -117,8 +117,8 @@ def device_name() -> str:
     return torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
 
 
-def is_local(args) -> bool:
-    return any(name in SETS or Path(name).exists() for name in set_names(args.dataset))
+def is_local(name: str) -> bool:
+    return name in SETS or Path(name).exists()
 
 
 def dataset_name(args) -> str:
@@ -144,7 +144,7 @@ def card_metadata(method: str, args, facts: dict[str, str]) -> ModelCardData:
         license=args.license,
         pipeline_tag="video-to-video",
         tags=["diffusers", "video", "disentanglement", method],
-        datasets=None if is_local(args) else [args.dataset],
+        datasets=[name for name in set_names(args.dataset) if not is_local(name)] or None,
         training=numbers | told,
     )
 
