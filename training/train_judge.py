@@ -47,12 +47,12 @@ def parse_args(argv=None):
     parser.add_argument("--output_dir", type=Path, required=True)
     parser.add_argument(
         "--pretrained_model_name_or_path",
-        help="A judge of the same factors to go on from, of its kind.",
+        help="A judge of the same factors to go on from, of its kind and number of frames.",
     )
     parser.add_argument(
-        "--kind", choices=KINDS, default="2d", help="Frames, then a biLSTM; or a convolution in space and time."
+        "--kind", choices=KINDS, help="Frames, then a biLSTM, the default; or a convolution in space and time."
     )
-    parser.add_argument("--num_frames", type=int, default=10, help="Frames per clip.")
+    parser.add_argument("--num_frames", type=int, help="Frames per clip; 10 unless given.")
     parser.add_argument("--max_train_steps", type=int, default=2400)
     parser.add_argument("--train_batch_size", type=int, default=16)
     parser.add_argument("--learning_rate", type=float, default=1e-3)
@@ -74,6 +74,8 @@ def parse_args(argv=None):
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(argv)
     check(parser, args)
+    if not args.pretrained_model_name_or_path:
+        args.kind, args.num_frames = args.kind or "2d", args.num_frames or 10
     args.factors = list(dict.fromkeys(args.factors))
     unknown = [factor for factor in args.moved_factors if factor not in args.factors]
     if unknown:
@@ -245,7 +247,14 @@ def start_from(args, train: PreparedClips) -> ClipJudge | None:
             f"{args.pretrained_model_name_or_path} names {', '.join(judge.config.factors)} of "
             f"{judge.config.dataset or 'another set'}, not {', '.join(wanted)} of {args.dataset}: train a new judge."
         )
-    args.kind, args.num_frames = judge.config.kind, judge.config.num_frames
+    for name in ("kind", "num_frames"):
+        own = judge.config[name]
+        if getattr(args, name) not in (None, own):
+            raise ValueError(
+                f"--{name} is {getattr(args, name)}, and that of {args.pretrained_model_name_or_path} is {own}: leave "
+                "it out, or train a new judge."
+            )
+        setattr(args, name, own)
     judge.register_to_config(_name_or_path="")  # where it lay is nobody's business
     return judge
 

@@ -136,6 +136,9 @@ def test_a_judge_goes_on_from_another_of_the_same_factors(dataset, tmp_path):
     assert str(tmp_path) not in (tmp_path / "on/config.json").read_text()
     with pytest.raises(SystemExit, match="names action, identity of bars, not coin, action of"):
         run(dataset, tmp_path / "other", "--factors", "coin", "action", go_on)
+    for flag in ("--kind=2d", "--num_frames=9"):
+        with pytest.raises(SystemExit, match=f"{flag.replace('=', ' is ')}, and that of .*: leave it out"):
+            run(dataset, tmp_path / "other", flag, go_on)
 
 
 def test_unknown_factors_and_sets_are_refused(dataset, tmp_path):
