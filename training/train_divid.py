@@ -171,8 +171,9 @@ def without_pixels(args) -> None:
         setattr(args, name, type(getattr(args, name))())
 
 
-def check_run(args, noise_scheduler: SharedNoiseDDPMScheduler, num_clips: int, processes: int) -> None:
-    """What cannot work with these clips, this scheduler or these processes."""
+def check_run(args, models: Models, num_clips: int, processes: int) -> None:
+    """What cannot work with these clips, these models or these processes."""
+    encoder, _, noise_scheduler = models
     timesteps = noise_scheduler.config.num_train_timesteps
     if args.num_inference_steps > timesteps:
         raise SystemExit(
@@ -184,6 +185,12 @@ def check_run(args, noise_scheduler: SharedNoiseDDPMScheduler, num_clips: int, p
             f"--invariance_weight compares different clips, and with {num_clips} clips in batches of "
             f"{args.train_batch_size} one of them "
             "would meet itself where an epoch ends: take a --train_batch_size of at least 3, and 2 clips or more."
+        )
+    widths = encoder.config.static_dim, encoder.config.dynamic_dim
+    if args.orthogonality_weight and len(set(widths)) > 1:
+        raise SystemExit(
+            f"--orthogonality_weight compares s with d, which are {widths[0]} and {widths[1]} wide in this "
+            "checkpoint: set it to 0."
         )
     for name in ("invariance_weight", "dynamic_swaps"):
         if processes > 1 and getattr(args, name):
@@ -204,7 +211,7 @@ def main(args) -> None:
             Latents(vae).shape_of(frame_shape, args.dataset)  # before anything is encoded
             latents = measured_latents(vae, train_clips, args)
         encoder, unet, noise_scheduler = new_models(args, frame_shape, train_clips, latents)
-    check_run(args, noise_scheduler, len(train_clips), accelerator.num_processes)
+    check_run(args, (encoder, unet, noise_scheduler), len(train_clips), accelerator.num_processes)
     if args.gradient_checkpointing:
         unet.enable_gradient_checkpointing()
         encoder.enable_gradient_checkpointing()

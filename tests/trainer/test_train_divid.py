@@ -16,6 +16,7 @@ from pathlib import Path
 import mhad
 import pytest
 import torch
+from accelerate import PartialState
 from diffusers import DDIMScheduler
 from hub_stand_in import HubStandIn
 from in_process import run_of_its_own
@@ -308,9 +309,26 @@ def test_frames_that_the_models_cannot_halve_are_a_sentence(size):
     ],
 )
 def test_what_cannot_work_with_these_clips_is_refused(flags, clips, sentence):
-    args = parse_args(flags)
+    args, models = parse_args(flags), (*build_models("tiny"), SharedNoiseDDPMScheduler())
     if sentence is None:
-        check_run(args, SharedNoiseDDPMScheduler(), clips, processes=1)
+        check_run(args, models, clips, processes=1)
         return
     with pytest.raises(SystemExit, match=sentence):
-        check_run(args, SharedNoiseDDPMScheduler(), clips, processes=1)
+        check_run(args, models, clips, processes=1)
+
+
+def test_a_checkpoint_of_unequal_tokens_has_no_orthogonality():
+    models = *build_models("tiny", dynamic_dim=32), SharedNoiseDDPMScheduler()
+    with pytest.raises(SystemExit, match="s with d, which are 64 and 32 wide .*: set it to 0"):
+        check_run(parse_args([]), models, 10, processes=1)
+    check_run(parse_args(["--orthogonality_weight=0"]), models, 10, processes=1)
+
+
+@pytest.mark.parametrize("flag", ["--invariance_weight", "--dynamic_swaps"])
+def test_what_works_on_each_process_s_own_batch_says_so(flag, caplog):
+    PartialState()  # accelerate's logger wants one
+    models = *build_models("tiny"), SharedNoiseDDPMScheduler()
+    check_run(parse_args([f"{flag}=0.5"]), models, 10, processes=1)
+    assert not caplog.text
+    check_run(parse_args([f"{flag}=0.5"]), models, 10, processes=2)
+    assert f"{flag} works on each process's own batch" in caplog.text
