@@ -11,14 +11,18 @@ from ..schedulers import SCHEDULERS
 
 def check_part(name: str, part: torch.nn.Module | None, pipeline: str) -> None:
     if part is None:
-        able = {"encoder": "decodes stored tokens", "unet": "encodes clips"}[name]
+        able = {"encoder": "only decodes stored tokens", "unet": "only encodes clips"}.get(name, "can do nothing")
         raise ValueError(
-            f"This pipeline has no {name} and only {able}: load it without `{name}=None`, as "
+            f"This pipeline has no {name} and {able}: load it without `{name}=None`, as "
             f"`{pipeline}.from_pretrained(...)`."
         )
 
 
 def check_scheduler(scheduler, unet: torch.nn.Module | None, on_latents: bool = False) -> None:
+    if scheduler is None:
+        raise ValueError(
+            "This pipeline has no scheduler, and nothing can be decoded: load it without `scheduler=None`."
+        )
     kind, used = type(scheduler), scheduler.config.get("prediction_type", "epsilon")
     trained = used if unet is None else unet.config.prediction_type
     if trained != used:

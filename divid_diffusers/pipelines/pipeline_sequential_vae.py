@@ -8,7 +8,7 @@ from diffusers import DiffusionPipeline
 from ..clips.processor import ClipProcessor
 from ..models.sequence_encoder import DiViDTokens
 from ..models.sequential_vae import SequentialVAE
-from .input_checks import check_options, check_tokens
+from .input_checks import check_options, check_part, check_tokens
 from .pipeline_output import DiViDPipelineOutput
 from .saving import WholeSavingMixin
 from .token_batches import encode_clips, pair_tokens, to_output
@@ -28,6 +28,7 @@ class SequentialVAEPipeline(WholeSavingMixin, DiffusionPipeline):
 
     def __init__(self, model: SequentialVAE):
         super().__init__()
+        check_part("model", model, type(self).__name__)
         self.register_modules(model=model)
         self.clip_processor = ClipProcessor()
 

@@ -159,6 +159,8 @@ def test_stored_tokens_are_decoded_without_the_encoder_and_clips_encoded_without
     for use in (lambda: encoder(*tokens.to_tuple()), lambda: encoder.invert(A), lambda: encoder.reconstruct(A)):
         with pytest.raises(ValueError, match="has no unet and only encodes clips: load it without `unet=None`"):
             use()
+    with pytest.raises(ValueError, match="has no scheduler, and nothing can be decoded"):
+        DiViDPipeline(pipe.encoder, pipe.unet, None)
 
 
 def test_weights_offloaded_layer_by_layer_give_the_same_clip():

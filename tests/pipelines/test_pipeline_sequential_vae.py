@@ -25,6 +25,11 @@ def pt(call, *args, **kwargs):
     return call(*args, output_type="pt", **kwargs).frames
 
 
+def test_without_a_model_it_can_do_nothing():
+    with pytest.raises(ValueError, match="has no model and can do nothing: load it without `model=None`"):
+        SequentialVAEPipeline(None)
+
+
 def test_a_clip_is_encoded_to_the_means_of_the_model(pipe):
     tokens, expected = pipe.encode(A), pipe.model.encode(A)
     torch.testing.assert_close(tokens.static, expected.static)
