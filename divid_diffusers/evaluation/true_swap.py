@@ -279,7 +279,9 @@ class BodyTruth(SkeletonTruth):
         return render_body(skeleton, Person.sample(person), size, shown)
 
     def other_motions(self, dynamic_donor: dict) -> list[dict]:
-        return super().other_motions(dynamic_donor)[: self.most_others]
+        motions = super().other_motions(dynamic_donor)
+        own = sum(motion["action"] < dynamic_donor["action"] for motion in motions)
+        return (motions[own:] + motions[:own])[: self.most_others]  # others for each donor, not the first for all
 
 
 def read_recordings(root: Path) -> tuple[dict[Recording, np.ndarray], dict[str, str]]:
