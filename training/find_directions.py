@@ -122,6 +122,8 @@ def main(argv=None) -> None:
             add_component(args.model, "directions", directions)
     except (OSError, ValueError) as error:
         raise SystemExit(str(error)) from error
+    except KeyboardInterrupt:
+        raise SystemExit("Interrupted: the checkpoint is as it was, without new directions.") from None
     print(f"{len(items)} training clips of {args.dataset}, seed {args.seed}; shares of variance in %\n")
     print(table(directions))
     print(f"\nStored with {args.output_dir or args.model}.")

@@ -193,7 +193,10 @@ def main(argv=None) -> None:
     ).train()
     prior.fit_statistics(random)
     random, even, validation = map(prior.standardise, (random, even, validation))
-    best = fit(prior, random, validation, args)
+    try:
+        best = fit(prior, random, validation, args)
+    except KeyboardInterrupt:
+        raise SystemExit("Interrupted: a prior is not resumed, and the checkpoint is as it was.") from None
     prior.half().float().eval()  # as it is saved
     report = best | copies(prior, even, validation, args.seed) | {"seconds": round(time.monotonic() - start, 1)}
     report["arguments"] = vars(args) | {"model": args.model.name, "dataset": Path(args.dataset).name}

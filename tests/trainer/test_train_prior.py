@@ -81,6 +81,16 @@ def test_a_full_disk_is_a_sentence_and_leaves_the_checkpoint_as_it_was(checkpoin
     assert not list(folder.glob(".saving-*")) and not list(folder.glob("prior"))
 
 
+def test_ctrl_c_is_a_sentence_and_leaves_the_checkpoint_as_it_was(checkpoint, monkeypatch):
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(train_prior, "fit", interrupted)
+    with pytest.raises(SystemExit, match="Interrupted: .* the checkpoint is as it was"):
+        train(checkpoint, monkeypatch)
+    assert not (checkpoint / "prior").exists()
+
+
 def test_draws_are_of_every_kind():
     given = train_prior.draw(400, 4, DiViDTokenPrior(3, 2, 4, width=16, num_layers=1), seeded())["given"]
     kinds = {tuple(row) for row in given.int().tolist()}
