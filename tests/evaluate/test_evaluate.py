@@ -278,6 +278,14 @@ def test_few_pairs_of_many_have_many_donors():
     assert len(set(a)) > 75 and len(set(b)) > 75 and bench.some_pairs(200) == (a, b)
 
 
+def test_few_clips_of_many_are_not_the_first():
+    clips = torch.arange(100.0).reshape(100, 1, 1, 1, 1).expand(-1, 2, -1, -1, -1)
+    bench = sections.Bench([], [], clips, [], [], [], None, {}, sections.NotMeasured(""), None, "", 0, None)
+    some = bench.some_clips(20)
+    assert some.shape == (20, 2, 1, 1, 1) and len(some[:, 0].unique()) == 20 and some.max() > 75
+    assert torch.equal(bench.some_clips(20), some)
+
+
 def test_a_single_test_clip_is_reconstructed_and_what_needs_two_says_so(folder, tmp_path):
     (tmp_path / "bars").symlink_to(folder / "bars")
     sections = run(folder, tmp_path, "--num_clips=1", models=("divid",))["models"]["divid"]["sections"]

@@ -380,6 +380,12 @@ def test_a_small_set_of_many_classes_can_still_be_probed():
     assert 0 <= measure_leakage(codes, codes)["probes"]["s"]["identity"]["accuracy"] <= 1
 
 
+def test_a_class_of_a_single_recording_does_not_keep_the_others_from_being_probed():
+    features = {"mean": np.arange(18.0).reshape(9, 2)}
+    chosen = leakage._choose(features, np.array([0, 0, 0, 0, 1, 1, 1, 1, 2]), np.arange(9), seed=0)
+    assert 0 <= chosen["validated"] <= 1
+
+
 def test_without_scikit_learn_it_says_what_to_install(monkeypatch):
     monkeypatch.setattr("divid_diffusers.evaluation.leakage.find_spec", lambda name: None)
     with pytest.raises(ImportError, match="leakage probes need scikit-learn"):

@@ -11,6 +11,7 @@ from trainer.arguments import parse_args
 
 from divid_diffusers import SharedNoiseDDPMScheduler
 from divid_diffusers.training import step_noise
+from divid_diffusers.training.losses import orthogonality_loss
 from divid_diffusers.training.objective import TrainingModule, objective, views
 
 
@@ -52,6 +53,32 @@ def test_each_frame_is_asked_for_its_own_noise_where_noise_is_not_shared():
     assert torch.allclose(seen["noisy"], abar.sqrt() * frames + (1 - abar).sqrt() * noise.noise, atol=1e-6)
     expected = (noise.noise - seen["noisy"]).square().mean(dim=(1, 2, 3, 4))
     assert torch.allclose(result.per_clip, expected)
+
+
+TWO_TIMES = {"timesteps": torch.tensor([100, 900])}
+
+
+def test_a_velocity_is_that_of_the_clip_s_own_time():
+    clips, noise = random_clips(2, 3), draws(**TWO_TIMES)
+    seen, result = seen_by_the_model(clips, noise, "--prediction_type", "v_prediction")
+    abar = SharedNoiseDDPMScheduler().alphas_cumprod[noise.timesteps].view(-1, 1, 1, 1, 1)
+    velocity = abar.sqrt() * noise.noise - (1 - abar).sqrt() * clips[torch.arange(2)[:, None], noise.frames]
+    expected = (velocity - seen["noisy"]).square().mean(dim=(1, 2, 3, 4))
+    assert torch.allclose(result.per_clip, expected)
+
+
+def test_the_decoder_is_told_the_time_of_its_own_clip_and_every_d_is_held_against_s():
+    clips, noise, told = random_clips(2, 3), draws(**TWO_TIMES), []
+    model = TrainingModule(tiny_encoder(), tiny_unet())
+    model.unet.register_forward_pre_hook(lambda _, given: told.append(given))
+    args = parse_args(["--preset=paper", "--num_frames", "3", "--train_batch_size", "2"])
+    result = objective(model, clips, noise, SharedNoiseDDPMScheduler(), args)
+    noisy, timesteps = told[0]
+    assert torch.equal(timesteps, noise.timesteps)
+    assert torch.equal(noisy, seen_by_the_model(clips, noise)[0]["noisy"])
+    tokens = model.encoder(clips)
+    assert torch.allclose(result.loss_orth, orthogonality_loss(tokens.static, tokens.dynamic))
+    assert not torch.allclose(result.loss_orth, orthogonality_loss(tokens.static, tokens.dynamic[:, :1]))
 
 
 def test_swaps_that_are_predicted_in_one_step_are_of_one_frame_whatever_the_noise():
