@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from . import DiViDPipeline, TokenDirections, __version__, export_clip
 from .clips.reading import DEFAULT_FPS, ClipFile, frame_rate
 from .clips.writing import check_export, check_writable, nearest_rate, written_whole
-from .flags import whole
+from .flags import SEED, whole
 
 
 EPILOG = """\
@@ -55,7 +55,7 @@ def parse_args(argv=None):
 
     def decoding(sub: argparse.ArgumentParser) -> argparse.ArgumentParser:
         sub.add_argument("--steps", type=int, help="Denoising steps; default: the checkpoint's own.")
-        sub.add_argument("--seed", type=int, default=0, help="Of the start noise.")
+        sub.add_argument("--seed", type=SEED, default=0, help="Of the start noise.")
         sub.add_argument(
             "--fps", type=float, help="Frames per second of what is written; default: the motion clip's, or 10."
         )

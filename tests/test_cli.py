@@ -208,6 +208,7 @@ NONSENSE = {
     "swap a.mp4 b.mp4 -o out.mp4 --fps inf": "`fps` is inf",
     "swap a.mp4 b.mp4 -o out.gif --fps 0.001": "`fps` is 0.001, but a .gif takes from 0.01 to 50",
     "swap a.mp4 b.mp4 -o out.gif --fps 60": "`fps` is 60.0, but a .gif takes from 0.01 to 50",
+    "swap a.mp4 b.mp4 -o out.mp4 --seed 99999999999999999999": "--seed: '99999999999999999999' is not a whole number",
     "dance a.mp4": "invalid choice: 'dance'",
 }
 

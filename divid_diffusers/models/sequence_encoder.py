@@ -256,7 +256,7 @@ class DiViDSequenceEncoder(StrictLoadingMixin, ModelMixin, ConfigMixin):
 
 def frame_index(static_frame: int, num_frames: int) -> int:
     """The frame counted from the first; -1 is the last. Raises ValueError for a frame that the clip does not have."""
-    if not -num_frames <= static_frame < num_frames:
+    if not hasattr(static_frame, "__index__") or not -num_frames <= static_frame < num_frames:
         raise ValueError(
             f"`static_frame` is {static_frame}, but the clip has {num_frames} frames: choose 0 to {num_frames - 1}."
         )

@@ -82,7 +82,7 @@ def test_motion_is_relative_to_the_chosen_frame():
     assert (encoder(clips, 0).dynamic - encoder(clips, 2).dynamic).abs().max() > 1e-3
 
 
-@pytest.mark.parametrize("static_frame", [3, 4, -4])
+@pytest.mark.parametrize("static_frame", [3, 4, -4, 1.5])
 def test_a_static_frame_outside_the_clip_is_refused(static_frame):
     encoder, clips = tiny_encoder(), random_clips(1, 3)
     with pytest.raises(ValueError, match=f"`static_frame` is {static_frame}, but the clip has 3 frames"):

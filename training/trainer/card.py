@@ -141,7 +141,7 @@ def card_metadata(method: str, args, facts: dict[str, str]) -> ModelCardData:
     return ModelCardData(
         # diffusers' own snippet on the Hub's page would not load us
         library_name="divid_diffusers",
-        license=args.license,
+        license=args.license or None,
         pipeline_tag="video-to-video",
         tags=["diffusers", "video", "disentanglement", method],
         datasets=[name for name in set_names(args.dataset) if not is_local(name)] or None,
