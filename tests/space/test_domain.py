@@ -18,7 +18,7 @@ from divid_diffusers.data.puppets import Puppets
 
 
 ROOT = Path(__file__).parents[2]
-CHECKPOINTS = sorted(path for path in (ROOT / "examples").glob("divid-*-tiny"))
+CHECKPOINTS = sorted((ROOT / "examples").glob("divid-*"))
 PUPPETS = ROOT / "examples" / "divid-puppets-tiny"
 
 
@@ -34,7 +34,7 @@ def test_every_checkpoint_here_says_what_it_knows(checkpoint):
     found = read_domain(str(checkpoint))
     assert found.name != checkpoint.name and found.domain and found.least_snr > found.least_snr_still
     assert "held-out clips" in found.measured and "domain.py" in found.measured
-    assert bool(found.examples) == (checkpoint == PUPPETS)  # the other clips may not be passed on
+    assert bool(found.examples) <= ("puppets" in checkpoint.name)  # the other clips may not be passed on
     assert sum(path.stat().st_size for path in found.examples) < 200_000
 
 
