@@ -151,10 +151,10 @@ def frame_rate(clip: Any) -> float:
 
 
 def is_animation(path: Path) -> bool:
-    """Whether a file is an image that moves, by its content; False for one that cannot be decoded."""
+    """Whether a file is an image that moves, by its content; False for one that cannot be read or decoded."""
     try:
         image = ClipFile(path)._image()
-    except ValueError:
+    except (OSError, ValueError):
         return False
     if image is None:
         return False

@@ -270,6 +270,27 @@ def test_animations_are_clips_by_their_content(tmp_path):
     assert all([number_of(frame) for frame in pixels(row)] == list(range(5)) for row in rows.values())
 
 
+@pytest.mark.parametrize("still", ["a.png", "z.png"])
+def test_a_still_beside_animations_hides_none_wherever_its_name_sorts(tmp_path, still):
+    folder = tmp_path / "videos" / "ann"
+    folder.mkdir(parents=True)
+    images = [Image.fromarray(frame) for frame in numbered_frames(5, 20, 20)]
+    for name in ("run.webp", "walk.png"):
+        images[0].save(folder / name, save_all=True, append_images=images[1:], lossless=True, duration=100)
+    images[0].save(folder / still)
+    _, rows, report = prepare(tmp_path / "videos", tmp_path / "set")
+    assert {name: len(row["frames"]) for name, row in rows.items()} == {"ann/run.webp": 5, "ann/walk.png": 5}
+    assert report["skipped"]["ann"].startswith("its pictures (1) lie beside videos or clips")
+
+
+def test_a_link_to_nothing_among_the_frames_is_named_and_the_rest_goes_on(folder, tmp_path):
+    (folder / "frames").mkdir()
+    Image.new("RGB", (20, 20)).save(folder / "frames" / "0.png")
+    (folder / "frames" / "1.png").symlink_to(folder / "nowhere.png")
+    _, rows, report = prepare(folder, tmp_path / "set")
+    assert len(rows) == 8 and list(report["skipped"]) == ["frames"] and "1.png" in report["skipped"]["frames"]
+
+
 def test_a_rate_is_applied_by_content_not_by_suffix(tmp_path):
     folder = tmp_path / "videos"
     folder.mkdir()

@@ -111,9 +111,8 @@ def find_clips(root: Path) -> tuple[list[str], dict[str, str]]:
         if name.lower().endswith(FRAME_SUFFIXES):
             pictures.setdefault(Path(name).parent.as_posix(), []).append(name)
     for folder, names in pictures.items():
-        if is_animation(root / names[0]):
-            found |= {name for name in names if is_animation(root / name)}
-            pictures[folder] = [name for name in names if name not in found]
+        found |= {name for name in names if is_animation(root / name)}
+        pictures[folder] = [name for name in names if name not in found]
     skipped = {name: "is a link to a folder that is read elsewhere" for name in repeated if not is_clutter(name)}
     pictures = {folder: names for folder, names in pictures.items() if names}
     holding_videos, holding_clips = folders_above(found), folders_above([*found, *pictures])
