@@ -8,6 +8,8 @@ import subprocess
 import sys
 
 import datasets
+import mead
+import mhad
 import numpy as np
 import preparation
 import pytest
@@ -215,10 +217,22 @@ def test_a_worker_that_dies_is_reported_in_a_sentence(tmp_path):
     assert not (tmp_path / "set").exists()
 
 
-def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
+@pytest.fixture
+def closed_folders(monkeypatch):
     def closed(path, onerror, **_):
         onerror(PermissionError(13, "Permission denied", str(path)))
 
     monkeypatch.setattr(os, "walk", closed)
-    with pytest.raises(SystemExit, match="Cannot read the folder .*Permission denied.*change its permissions"):
+
+
+def test_a_folder_that_cannot_be_read_is_named(tmp_path, closed_folders):
+    with pytest.raises(OSError, match="Cannot read the folder .*Permission denied.*change its permissions"):
         preparation.list_files(tmp_path)
+
+
+def test_a_folder_that_cannot_be_read_ends_a_script_in_a_sentence(tmp_path, closed_folders):
+    (tmp_path / "M003" / "video" / "front").mkdir(parents=True)
+    with pytest.raises(SystemExit, match="Cannot read the folder .*front"):
+        mead.find_strays(tmp_path, "M003", "front", [])
+    with pytest.raises(SystemExit, match="Cannot read the folder .*M003"):
+        mhad.list_recordings(tmp_path / "M003")

@@ -249,7 +249,7 @@ def test_pictures_that_are_no_frames_do_not_become_clips(folder, tmp_path):
     assert len(rows) == 9 and "bob/jump" in rows
     assert set(report["skipped"]) == {"ann/walk", "bob", "."}
     assert report["skipped"]["ann/walk"].startswith("its pictures (1) lie beside videos or clips")
-    assert report["skipped"]["."].startswith("--input itself holds pictures (1)")
+    assert report["skipped"]["."].startswith("the folder itself holds pictures (1)")
 
 
 def test_animations_are_clips_by_their_content(tmp_path):

@@ -128,9 +128,17 @@ def find_videos(root: Path, person: str, view: str) -> list[str]:
 
 
 def find_strays(root: Path, person: str, view: str, found: list[str]) -> list[str]:
-    """Videos of a person that lie elsewhere in the view's folder, or are no mp4."""
+    """
+    Videos of a person that lie elsewhere in the view's folder, or are no mp4. Raises SystemExit, in a sentence, where
+    one cannot look.
+    """
     folder = Path(person, "video", view)
-    names = [(folder / name).as_posix() for name in list_files(root / folder)] if (root / folder).is_dir() else []
+    if not (root / folder).is_dir():
+        return []
+    try:
+        names = [(folder / name).as_posix() for name in list_files(root / folder)]
+    except OSError as error:
+        raise SystemExit(str(error)) from None
     known = set(found)
     return [
         name for name in names if name.lower().endswith(VIDEO_SUFFIXES) and name not in known and not is_clutter(name)

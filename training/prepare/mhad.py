@@ -84,9 +84,14 @@ def parse_args(argv=None):
 
 
 def list_recordings(root: Path) -> list[str]:
-    """The names of the files in a zip or below a folder."""
+    """
+    The names of the files in a zip or below a folder. Raises SystemExit, in a sentence, for one that cannot be read.
+    """
     if root.is_dir():
-        return list_files(root)
+        try:
+            return list_files(root)
+        except OSError as error:
+            raise SystemExit(str(error)) from None
     try:
         with zipfile.ZipFile(root) as archive:
             return sorted(archive.namelist())

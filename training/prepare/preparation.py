@@ -122,14 +122,14 @@ def given_path(text: str) -> Path:
 def list_files(root: Path, repeated: list[str] | None = None) -> list[str]:
     """
     Paths, relative to `root`, of all files below it, in order. Links to folders are followed, each folder is read
-    once; links to one that is read elsewhere are added to `repeated`. Raises SystemExit for a folder that cannot be
-    read.
+    once; links to one that is read elsewhere are added to `repeated`. Raises OSError, in a sentence, for a folder that
+    cannot be read.
     """
 
     def unreadable(error: OSError) -> None:
-        raise SystemExit(
+        raise OSError(
             f"Cannot read the folder {error.filename} ({error.strerror}): change its permissions, or move it."
-        )
+        ) from None
 
     files, read, tops = [], set(), [os.fspath(root)]
     for top in tops:  # which grows: what is not a link comes first

@@ -97,11 +97,11 @@ def parse_args(argv=None):
 
 def find_clips(root: Path) -> tuple[list[str], dict[str, str]]:
     """
-    Paths, relative to `root`, of all videos and of all folders that hold frame images; and what looks like a clip but
-    is none, with the reason.
+    Paths, relative to `root`, of all videos and of all folders that hold frame images, in order; and what looks like a
+    clip but is none, with the reason. Raises OSError, in a sentence, for a folder that is not there or cannot be read.
     """
     if not root.is_dir():
-        raise SystemExit(f"There is no folder {root}: check --input.")
+        raise FileNotFoundError(f"There is no folder {root}: check the path.")
 
     repeated = []
     files = [name for name in list_files(root, repeated) if not is_clutter(name)]
@@ -118,17 +118,16 @@ def find_clips(root: Path) -> tuple[list[str], dict[str, str]]:
     holding_videos, holding_clips = folders_above(found), folders_above([*found, *pictures])
     for folder, names in pictures.items():
         if folder == ".":
-            skipped[folder] = f"--input itself holds pictures ({len(names)}): frames need a folder of their own"
+            skipped[folder] = f"the folder itself holds pictures ({len(names)}): frames need one of their own"
         elif folder in holding_videos or (len(names) == 1 and folder in holding_clips):
             skipped[folder] = f"its pictures ({len(names)}) lie beside videos or clips: they are not taken for frames"
         else:
             found.add(folder)
-    if not found:
-        raise SystemExit("\n".join([f"{root} holds no video, GIF or folder of frame images.", *reasons(skipped)]))
     return sorted(found), skipped
 
 
 def folders_above(names: Iterable[str]) -> set[str]:
+    """Those that hold any of the paths, at whatever depth; "." among them."""
     return {parent.as_posix() for name in names for parent in Path(name).parents}
 
 
@@ -262,8 +261,14 @@ def own_splits(
 
 
 def make_plan(args) -> Plan:
-    clips, skipped = find_clips(args.input)
-    metadata = read_metadata(args.input, clips, args.labels)
+    try:
+        clips, skipped = find_clips(args.input)
+        if not clips:
+            nothing = f"{args.input} holds no video, GIF or folder of frame images."
+            raise SystemExit("\n".join([nothing, *reasons(skipped)]))
+        metadata = read_metadata(args.input, clips, args.labels)
+    except OSError as error:
+        raise SystemExit(str(error)) from None
     splits, folders, where = own_splits(clips, metadata)
     rows = list(metadata[1].values()) if metadata else []
     # A table of splits alone leaves the labels to the folders.
