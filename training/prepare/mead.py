@@ -19,19 +19,10 @@ from pathlib import Path
 
 import numpy as np
 from face_crop import CASCADES, crop_head, load_cascade
-from preparation import (
-    VIDEO_SUFFIXES,
-    Clip,
-    Plan,
-    given_path,
-    is_clutter,
-    list_files,
-    parser_for,
-    prepare,
-    reasons,
-)
+from preparation import Clip, Plan, given_path, parser_for, prepare, reasons
 from split import hold_out_validation, num_test_clips, random_test_ids
 
+from divid_diffusers.clips.folder import VIDEO_SUFFIXES, is_clutter, list_files
 from divid_diffusers.flags import whole
 
 

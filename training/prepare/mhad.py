@@ -24,9 +24,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from preparation import Clip, Plan, given_path, list_files, parser_for, prepare
+from preparation import Clip, Plan, given_path, parser_for, prepare
 from split import hold_out_validation, random_test_ids
 
+from divid_diffusers.clips.folder import list_files
 from divid_diffusers.clips.processor import ClipProcessor
 from divid_diffusers.clips.reading import open_source
 from divid_diffusers.data import people_body

@@ -38,14 +38,6 @@ from divid_diffusers.data.prepared import clip_features, clips_to_arrow
 from divid_diffusers.flags import whole
 
 
-VIDEO_SUFFIXES = (
-    ".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".ogv", ".ts", ".mts", ".m2ts",
-    ".3gp", ".3g2", ".asf", ".f4v", ".mxf", ".vob", ".gif", ".apng",
-)  # fmt: skip
-CLUTTER = {
-    "@eadir", "@recycle", "@recently-snapshot", "#recycle", "#snapshot", "$recycle.bin", "__macosx", "lost+found",
-    "system volume information",
-}  # fmt: skip
 CLIPS_PER_PORTION = 16
 REPORT = "preparation.json"
 SPLITS = ("train", "validation", "test")
@@ -117,40 +109,6 @@ def parser_for(doc: str) -> argparse.ArgumentParser:
 def given_path(text: str) -> Path:
     """Type of --input and --output_dir: no shell resolves `~` in --input=~/videos."""
     return Path(text).expanduser()
-
-
-def list_files(root: Path, repeated: list[str] | None = None) -> list[str]:
-    """
-    Paths, relative to `root`, of all files below it, in order. Links to folders are followed, each folder is read
-    once; links to one that is read elsewhere are added to `repeated`. Raises OSError, in a sentence, for a folder that
-    cannot be read.
-    """
-
-    def unreadable(error: OSError) -> None:
-        raise OSError(
-            f"Cannot read the folder {error.filename} ({error.strerror}): change its permissions, or move it."
-        ) from None
-
-    files, read, tops = [], set(), [os.fspath(root)]
-    for top in tops:  # which grows: what is not a link comes first
-        for folder, names, found in os.walk(top, onerror=unreadable):
-            real = os.path.realpath(folder)
-            if real in read:
-                names.clear()
-                if repeated is not None:
-                    repeated.append(Path(folder).relative_to(root).as_posix())
-                continue
-            read.add(real)
-            files += [(Path(folder) / name).relative_to(root).as_posix() for name in found]
-            tops += sorted(link for link in (os.path.join(folder, name) for name in names) if os.path.islink(link))
-    return sorted(files)
-
-
-def is_clutter(name: str) -> bool:
-    """
-    Whether a path has a hidden part, or one that a system leaves behind: previews, waste baskets, forks of files.
-    """
-    return any(part.startswith(".") or part.lower() in CLUTTER for part in Path(name).parts)
 
 
 def prepare(plan: Plan, output_dir: Path, num_workers: int = 1) -> dict:

@@ -29,21 +29,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
-from preparation import (
-    VIDEO_SUFFIXES,
-    Clip,
-    Plan,
-    given_path,
-    is_clutter,
-    list_files,
-    parser_for,
-    prepare,
-    reasons,
-)
+from preparation import Clip, Plan, given_path, parser_for, prepare, reasons
 from split import hold_out_validation, num_test_clips, random_test_ids
 
+from divid_diffusers.clips.folder import find_clips, is_clutter, list_files
 from divid_diffusers.clips.processor import ClipProcessor
-from divid_diffusers.clips.reading import FRAME_SUFFIXES, ClipFile, is_animation
+from divid_diffusers.clips.reading import ClipFile
 from divid_diffusers.flags import SEED, whole
 
 
@@ -93,42 +84,6 @@ def parse_args(argv=None):
     if reserved or len(set(args.labels)) < len(args.labels):
         parser.error(f"--labels must be different names, none of them {', '.join(sorted(reserved)) or 'twice'}.")
     return args
-
-
-def find_clips(root: Path) -> tuple[list[str], dict[str, str]]:
-    """
-    Paths, relative to `root`, of all videos and of all folders that hold frame images, in order; and what looks like a
-    clip but is none, with the reason. Raises OSError, in a sentence, for a folder that is not there or cannot be read.
-    """
-    if not root.is_dir():
-        raise FileNotFoundError(f"There is no folder {root}: check the path.")
-
-    repeated = []
-    files = [name for name in list_files(root, repeated) if not is_clutter(name)]
-    found = {name for name in files if name.lower().endswith(VIDEO_SUFFIXES)}
-    pictures = {}
-    for name in files:
-        if name.lower().endswith(FRAME_SUFFIXES):
-            pictures.setdefault(Path(name).parent.as_posix(), []).append(name)
-    for folder, names in pictures.items():
-        found |= {name for name in names if is_animation(root / name)}
-        pictures[folder] = [name for name in names if name not in found]
-    skipped = {name: "is a link to a folder that is read elsewhere" for name in repeated if not is_clutter(name)}
-    pictures = {folder: names for folder, names in pictures.items() if names}
-    holding_videos, holding_clips = folders_above(found), folders_above([*found, *pictures])
-    for folder, names in pictures.items():
-        if folder == ".":
-            skipped[folder] = f"the folder itself holds pictures ({len(names)}): frames need one of their own"
-        elif folder in holding_videos or (len(names) == 1 and folder in holding_clips):
-            skipped[folder] = f"its pictures ({len(names)}) lie beside videos or clips: they are not taken for frames"
-        else:
-            found.add(folder)
-    return sorted(found), skipped
-
-
-def folders_above(names: Iterable[str]) -> set[str]:
-    """Those that hold any of the paths, at whatever depth; "." among them."""
-    return {parent.as_posix() for name in names for parent in Path(name).parents}
 
 
 def read_metadata(root: Path, clips: Iterable[str], labels: list[str]) -> tuple[str, dict[str, dict]] | None:
