@@ -1,7 +1,7 @@
 """Every clip of a folder as a row of features: `python examples/encode_folder.py my_videos features.parquet`.
 
-A row per clip: its file, s as the columns s0, s1, ..., and the mean of d over time as d0, d1, .... Needs
-`divid_diffusers[data]`.
+A row per clip: its file or folder of frames, s as the columns s0, s1, ..., and the mean of d over time as d0, d1, ....
+Clips are found as `training/prepare/videos.py` finds them. Needs `divid_diffusers[data]`.
 """
 
 import argparse
@@ -13,6 +13,7 @@ import torch
 from tqdm.auto import tqdm
 
 from divid_diffusers import DiViDPipeline
+from divid_diffusers.clips.folder import find_clips
 from divid_diffusers.clips.writing import check_writable, written_whole
 
 
@@ -20,29 +21,30 @@ parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbr
 parser.add_argument("folder", type=Path)
 parser.add_argument("output", type=Path, help="A Parquet file; pandas.read_parquet reads it.")
 parser.add_argument("--model", default=str(Path(__file__).parent / "divid-puppets-tiny"))
-parser.add_argument("--pattern", default="**/*", help="Which files, such as **/*.mp4")
 args = parser.parse_args()
 try:
     check_writable(args.output.absolute())
+    clips, skipped = find_clips(args.folder)
 except OSError as error:
     raise SystemExit(str(error)) from None
-files = sorted(path for path in args.folder.glob(args.pattern) if path.is_file())
-if not files:
-    raise SystemExit(f"There is no file {args.pattern} in {args.folder}.")
+for name, reason in skipped.items():
+    print(f"Skipped: {name}: {reason}")
+if not clips:
+    raise SystemExit(f"{args.folder} holds no video, GIF or folder of frame images.")
 
 pipe = DiViDPipeline.from_pretrained(args.model)
 names, rows = [], []
-for path in tqdm(files, unit="clip"):
+for name in tqdm(clips, unit="clip"):
     try:
         with torch.no_grad():
-            tokens = pipe.encode(str(path))
-    except (ValueError, TypeError, OSError) as error:  # not a clip: the others still are
+            tokens = pipe.encode(str(args.folder / name))
+    except (ValueError, TypeError, OSError) as error:  # damaged: the others are still read
         print(f"Skipped: {error}")
         continue
-    names.append(str(path.relative_to(args.folder)))
+    names.append(name)
     rows.append(torch.cat([tokens.static[0], tokens.dynamic[0].mean(dim=0)]).cpu())
 if not rows:
-    raise SystemExit(f"None of the {len(files)} files of {args.folder} is a clip.")
+    raise SystemExit(f"None of the {len(clips)} clips of {args.folder} can be read.")
 
 width = pipe.encoder.config.static_dim
 table = torch.stack(rows).float().numpy()

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+import videos
+from datasets import load_from_disk
 from media import write_video
 from PIL import Image
 
@@ -77,6 +79,37 @@ def test_encode_folder_skips_what_is_no_clip(tmp_path, monkeypatch, capsys):
     table = pq.read_table(tmp_path / "features.parquet")
     assert table["file"].to_pylist() == ["below/clip.mp4", "clip.mp4"] and table.num_columns == 1 + 64 + 64
     assert "Skipped:" in capsys.readouterr().out
+
+
+def test_encode_folder_finds_the_clips_that_are_prepared_of_the_same_folder(tmp_path, monkeypatch, capsys):
+    folder, elsewhere = tmp_path / "videos", tmp_path / "elsewhere"
+    for place in (folder / "ann", folder / "@eaDir", folder / "frames", elsewhere):
+        place.mkdir(parents=True)
+    clip = Puppets(1)[0]["frames"].permute(0, 2, 3, 1).numpy()
+    write_video(folder / "ann" / "c1.mp4", clip)
+    write_video(elsewhere / "c2.mp4", clip)
+    (folder / "link").symlink_to(elsewhere)
+    pictures = [Image.fromarray(frame) for frame in clip[:3]]
+    pictures[0].save(folder / "ann" / "c1.jpg")
+    pictures[0].save(folder / "@eaDir" / "t.jpg")
+    for i, picture in enumerate(pictures):
+        picture.save(folder / "frames" / f"{i}.png")
+    run("encode_folder", folder, tmp_path / "features.parquet", monkeypatch=monkeypatch)
+    printed = capsys.readouterr().out
+    assert "Skipped: ann: its pictures (1) lie beside videos or clips" in printed and "Wrote 3 clips" in printed
+    found = pq.read_table(tmp_path / "features.parquet")["file"].to_pylist()
+    videos.main([f"--input={folder}", f"--output_dir={tmp_path / 'set'}", "--num_workers=1", "--size=8"])
+    prepared = [row["clip_id"] for split in load_from_disk(tmp_path / "set").values() for row in split]
+    assert found == sorted(prepared) == ["ann/c1.mp4", "frames", "link/c2.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"), [("gone", "There is no folder .*gone"), ("empty", "holds no video, GIF or folder of frame")]
+)
+def test_encode_folder_of_a_folder_without_clips_ends_in_a_sentence(name, message, tmp_path, monkeypatch):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(SystemExit, match=message):
+        run("encode_folder", tmp_path / name, tmp_path / "features.parquet", monkeypatch=monkeypatch)
 
 
 def test_classify_finds_motion_in_d_and_hair_in_s(monkeypatch, capsys):
