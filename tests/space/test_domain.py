@@ -114,7 +114,10 @@ def test_a_page_for_a_checkpoint_without_examples_opens_empty(tmp_path):
         [sys.executable, "-c", code], cwd=ROOT / "examples" / "space", env=environment, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    props = {each["elem_id"]: each for each in json.loads(done.stdout.splitlines()[-1]) if each.get("elem_id")}
+    components = json.loads(done.stdout.splitlines()[-1])
+    helps = [each["info"] for each in components if each.get("info")]
+    assert helps and all(text[0].isupper() and text.endswith(".") for text in helps), "sentences, no fragments"
+    props = {each["elem_id"]: each for each in components if each.get("elem_id")}
     assert "my-run" in props["introduction"]["value"] and "does not say" in props["introduction"]["value"]
     assert props["swap_identity"].get("value") is None and props["swap_result"].get("value") is None
     assert props["swap_identity_examples"]["visible"] is False
