@@ -10,7 +10,6 @@ from divid_diffusers import DiViDPipeline, export_clip
 from divid_diffusers.clips.writing import check_export
 from divid_diffusers.data.puppets import MOTIONS, Puppets
 from divid_diffusers.evaluation.true_swap import score_true_swaps, true_clips
-from divid_diffusers.flags import SEED
 
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
@@ -18,7 +17,7 @@ parser.add_argument("--model", default=str(Path(__file__).parent / "divid-puppet
 parser.add_argument("--output_dir", type=Path, default="outputs", help="Where swap.png and swap.gif go.")
 parser.add_argument("--num_people", type=int, default=4, choices=range(1, 13), metavar="N", help="Rows, up to 12.")
 parser.add_argument("--num_motions", type=int, default=5, choices=range(1, 13), metavar="N", help="Columns, up to 12.")
-parser.add_argument("--seed", type=SEED, default=0, help="Of the clips and of the noise.")
+parser.add_argument("--seed", type=int, default=0, help="Of the clips and of the noise.")
 parser.add_argument("--noise_from", choices=["dynamic"], help="Start from the motion clips' inverted noise.")
 args = parser.parse_args()
 start = time.perf_counter()
