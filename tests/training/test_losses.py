@@ -73,6 +73,15 @@ def test_the_huber_loss_is_a_square_below_its_scale_and_straight_above(error, ex
 # --- orthogonality -------------------------------------------------------------------------------------------------
 
 
+def test_an_error_counts_more_where_the_frame_differs_from_the_first_up_to_a_limit():
+    first = torch.full((1, 1, 3, 1, 3), -0.5)
+    frames = first.repeat(1, 2, 1, 1, 1)
+    frames[0, 1, :, 0, 0] += torch.tensor([0.1, -0.2, 0.6])
+    frames[0, 1, :, 0, 1] += 1.5
+    weight = losses.motion_weight(frames, first, 4.0)
+    torch.testing.assert_close(weight, torch.tensor([[1.0, 1.0, 1.0], [2.2, 5.0, 1.0]]).reshape(1, 2, 1, 1, 3))
+
+
 def test_orthogonal_tokens_cost_nothing_and_parallel_ones_cost_one():
     axes = torch.eye(4)
     static, across = axes[:2], torch.stack([axes[2:], axes[2:]])
