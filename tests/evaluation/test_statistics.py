@@ -125,3 +125,31 @@ def test_two_values_have_the_interval_of_two_values_and_one_has_none():
     mean, half = mean_interval([0.0, 2.0])
     assert mean == 1 and half == pytest.approx(12.7062, abs=1e-3)  # t of one degree of freedom
     assert mean_interval([3]) == (3, math.inf)
+
+
+def test_a_proportion_may_be_all_or_nothing_and_no_more():
+    assert wilson_interval(5, 5)[1] == pytest.approx(1) and wilson_interval(0, 5)[0] == pytest.approx(0)
+    for successes, total in ((6, 5), (-1, 5), (0, 0)):
+        with pytest.raises(ValueError, match="is no proportion"):
+            wilson_interval(successes, total)
+
+
+def test_the_interval_over_people_is_that_of_its_docstring_drawn_pair_by_pair():
+    people, draws = 6, 400
+    pairs = np.array([(a, b) for a in range(people) for b in range(people) if a != b])
+    values = np.random.RandomState(1).rand(len(pairs)) * 3  # beyond 1: nothing is cut
+    often = np.random.RandomState(0).multinomial(people, np.full(people, 1 / people), draws)
+    weights = np.array([[drawn[a] * drawn[b] for a, b in pairs] for drawn in often])
+    means = (weights * values).sum(1) / weights.sum(1)
+    t = 2.5705818  # Student's, of 5 degrees of freedom
+    half = t * means.std(ddof=1) * people / (people - 1)
+    mean, low, high = pigeonhole_interval(values, pairs, draws)
+    assert (mean, low, high) == pytest.approx((values.mean(), values.mean() - half, values.mean() + half))
+
+
+def test_shares_have_shares_for_ends():
+    pairs = np.array([(a, b) for a in range(6) for b in range(6) if a != b])
+    values = np.where(pairs[:, 0] == 0, 0.9, 0.0)  # all hangs on one person
+    assert pigeonhole_interval(values, pairs)[1] == 0
+    assert pigeonhole_interval(0.9 - values, pairs)[2] == 1
+    assert pigeonhole_interval(values * 2, pairs)[1] < 0 and pigeonhole_interval(values - 0.1, pairs)[1] < 0
