@@ -64,6 +64,7 @@ def test_a_perfect_model():
     }  # fmt: skip
     assert all(shares(part) == (1, 1, 1) for part in result["swaps"].values())
     assert result["follows"]["identity"]["static donor"][0] == result["follows"]["action"]["dynamic donor"][0] == 1
+    assert all(result["follows"][factor]["neither"][0] == 0 for factor in ("identity", "action"))
     assert result["swaps"]["all"]["joint"][1:] == list(wilson_interval(380, 380))
 
 
