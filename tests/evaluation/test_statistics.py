@@ -147,6 +147,12 @@ def test_the_interval_over_people_is_that_of_its_docstring_drawn_pair_by_pair():
     assert (mean, low, high) == pytest.approx((values.mean(), values.mean() - half, values.mean() + half))
 
 
+@pytest.mark.parametrize("people, told", [(4, False), (5, True)])
+def test_five_people_are_the_fewest_that_have_an_interval(people, told):
+    pairs = np.array([(a, b) for a in range(people) for b in range(people) if a != b])
+    assert math.isfinite(pigeonhole_interval(pairs[:, 0], pairs)[1]) == told
+
+
 def test_shares_have_shares_for_ends():
     pairs = np.array([(a, b) for a in range(6) for b in range(6) if a != b])
     values = np.where(pairs[:, 0] == 0, 0.9, 0.0)  # all hangs on one person
