@@ -39,3 +39,13 @@ def diffusers_warnings():
     logger.addHandler(handler)
     yield messages
     logger.removeHandler(handler)
+
+
+@pytest.fixture
+def closed_folders(monkeypatch):
+    """No folder can be read."""
+
+    def closed(path, onerror, **_):
+        onerror(PermissionError(13, "Permission denied", str(path)))
+
+    monkeypatch.setattr(os, "walk", closed)

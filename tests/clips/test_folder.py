@@ -1,18 +1,8 @@
 """What a folder holds is found, and a folder that cannot be searched is named."""
 
-import os
-
 import pytest
 
 from divid_diffusers.clips import folder
-
-
-@pytest.fixture
-def closed_folders(monkeypatch):
-    def closed(path, onerror, **_):
-        onerror(PermissionError(13, "Permission denied", str(path)))
-
-    monkeypatch.setattr(os, "walk", closed)
 
 
 def test_a_folder_that_cannot_be_read_is_named(tmp_path, closed_folders):

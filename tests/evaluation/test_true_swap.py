@@ -353,6 +353,7 @@ def test_recordings_by_rendered_people_have_truths_of_their_own(recordings, tmp_
     static, dynamic = list(clips), [*list(clips)[2:], *list(clips)[:2]]
     row = score_true_swaps(true_swaps(truth, static, dynamic), static, dynamic, truth)["swaps"]
     assert row["psnr"][0] == 100 and row["identity_kept"][0] == row["motion_kept"][0] == 1
+    assert len(truth.other_motions(clips[0])) <= truth.most_others
     donors = {clip["action"]: clip for clip in clips if clip["performer"] == clips[0]["performer"]}
     actions = sorted(donors)
     truth.most_others = 1

@@ -217,14 +217,6 @@ def test_a_worker_that_dies_is_reported_in_a_sentence(tmp_path):
     assert not (tmp_path / "set").exists()
 
 
-@pytest.fixture
-def closed_folders(monkeypatch):
-    def closed(path, onerror, **_):
-        onerror(PermissionError(13, "Permission denied", str(path)))
-
-    monkeypatch.setattr(os, "walk", closed)
-
-
 def test_a_folder_that_cannot_be_read_ends_a_script_in_a_sentence(tmp_path, closed_folders):
     (tmp_path / "M003" / "video" / "front").mkdir(parents=True)
     with pytest.raises(SystemExit, match="Cannot read the folder .*front"):

@@ -70,9 +70,6 @@ def test_the_huber_loss_is_a_square_below_its_scale_and_straight_above(error, ex
     torch.testing.assert_close(loss, torch.full_like(loss, expected), rtol=2e-3, atol=0)
 
 
-# --- orthogonality -------------------------------------------------------------------------------------------------
-
-
 def test_an_error_counts_more_where_the_frame_differs_from_the_first_up_to_a_limit():
     first = torch.full((1, 1, 3, 1, 3), -0.5)
     frames = first.repeat(1, 2, 1, 1, 1)
@@ -80,6 +77,9 @@ def test_an_error_counts_more_where_the_frame_differs_from_the_first_up_to_a_lim
     frames[0, 1, :, 0, 1] += 1.5
     weight = losses.motion_weight(frames, first, 4.0)
     torch.testing.assert_close(weight, torch.tensor([[1.0, 1.0, 1.0], [2.2, 5.0, 1.0]]).reshape(1, 2, 1, 1, 3))
+
+
+# --- orthogonality -------------------------------------------------------------------------------------------------
 
 
 def test_orthogonal_tokens_cost_nothing_and_parallel_ones_cost_one():
